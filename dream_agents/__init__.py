@@ -1,0 +1,44 @@
+"""World-model agents that plan, with the API of Stable-Baselines3.
+
+Names are imported when they are first used, so that ``import dream_agents`` stays quick.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from dream_agents.registry.environments import register_all
+
+if TYPE_CHECKING:
+    from dream_agents import registry, zoo
+    from dream_agents.agents.dream_mpc import DreamMPC
+    from dream_agents.agents.tdmpc2 import TDMPC2
+    from dream_agents.planners import make_planner
+    from dream_agents.wrappers import make_env, make_vec_env
+
+__version__ = "0.1.0"
+
+__all__ = ["TDMPC2", "DreamMPC", "make_env", "make_planner", "make_vec_env", "registry", "zoo"]
+
+_SOURCES = {
+    "DreamMPC": "dream_agents.agents.dream_mpc",
+    "TDMPC2": "dream_agents.agents.tdmpc2",
+    "make_env": "dream_agents.wrappers",
+    "make_planner": "dream_agents.planners",
+    "make_vec_env": "dream_agents.wrappers",
+}
+
+register_all()
+
+
+def __getattr__(name: str) -> Any:
+    if name in _SOURCES:
+        return getattr(import_module(_SOURCES[name]), name)
+    if name in ("registry", "zoo"):
+        return import_module(f"dream_agents.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

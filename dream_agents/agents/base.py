@@ -1,0 +1,416 @@
+"""The loop that every world-model agent shares, on Stable-Baselines3's ``OffPolicyAlgorithm``."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+import warnings
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+import gymnasium as gym
+import numpy as np
+import torch
+from gymnasium import spaces
+from stable_baselines3.common.buffers import ReplayBuffer
+from stable_baselines3.common.noise import ActionNoise
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
+from stable_baselines3.common.vec_env import VecEnv
+
+from dream_agents.agents.policy import WorldModelPolicy
+from dream_agents.learners.base import Backbone, Learner
+from dream_agents.models.base import WorldModel
+from dream_agents.planners import Memory, Planner, make_planner
+from dream_agents.replay import SequenceReplayBuffer
+from dream_agents.wrappers import OBS_TYPES, make_env, make_vec_env, task_info
+from dream_agents.wrappers.seeding import EpisodeSeeding
+
+SelfWorldModelAgent = TypeVar("SelfWorldModelAgent", bound="WorldModelAgent")
+
+
+def discount_from_episode_length(decisions: int | None) -> float:
+    """TD-MPC2's heuristic: clip((T/5 - 1) / (T/5), 0.95, 0.995) for T decisions an episode; 0.99 without a limit."""
+    if decisions is None:
+        return 0.99
+    fraction = decisions / 5
+    return float(np.clip((fraction - 1) / fraction, 0.95, 0.995))
+
+
+def _make_training_env(env: str | gym.Env[Any, Any], obs_type: str, options: dict[str, Any]) -> gym.Env[Any, Any]:
+    return EpisodeSeeding(make_env(env, obs_type=obs_type, **options))
+
+
+class WorldModelAgent(OffPolicyAlgorithm):
+    """An agent that learns a world model and plans in it.
+
+    Keywords that Stable-Baselines3's ``OffPolicyAlgorithm`` has keep their names and meanings. A step is a decision.
+
+    :param env: an environment id (see ``dream-agents envs``), a ``gymnasium.Env`` or a ``VecEnv``
+    :param policy: Stable-Baselines3's policy class or its name
+    :param backbone: world model and learner, a name in ``registry.backbones``
+    :param planner: acts in ``predict``, a name in ``registry.planners`` or a planner
+    :param planner_kwargs: the planner's options, where ``planner`` is a name
+    :param training_planner: acts while learning; None for the same as ``planner``
+    :param training_planner_kwargs: its options
+    :param model_size: a size of the backbone, e.g. "1M" or "5M"
+    :param model_kwargs: further keyword arguments of the backbone's networks
+    :param learner_kwargs: hyperparameters of the backbone's learner, e.g. ``{"autocast": "bfloat16"}``
+    :param obs_type: "state"
+    :param env_kwargs: keyword arguments of the environment, where ``env`` is an id
+    :param n_envs: environments side by side, where ``env`` is an id
+    :param vec_env_cls: "dummy" or "subproc" (a process each), where ``env`` is an id
+    :param learning_rate: learning rate, or a schedule of the remaining progress (1 to 0)
+    :param buffer_size: slots of the replay buffer
+    :param learning_starts: random decisions before learning; None for TD-MPC2's max(1000, 5 episodes)
+    :param batch_size: sub-sequences an update
+    :param tau: rate at which target values follow
+    :param gamma: discount factor; None for TD-MPC2's heuristic from the episode's length
+    :param train_freq: decisions of each environment between rounds of updates
+    :param gradient_steps: updates a round; -1 for one a decision
+    :param action_noise: added to the planner's action while learning
+    :param episodic: whether the task can end before its time limit; None asks the environment
+    :raises ValueError: for options that don't fit together, and environments that can't be planned in
+    """
+
+    policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {
+        "WorldModelPolicy": WorldModelPolicy,
+        "MlpPolicy": WorldModelPolicy,
+    }
+    policy: WorldModelPolicy
+    learner: Learner
+    replay_buffer: SequenceReplayBuffer | None
+
+    def __init__(
+        self,
+        env: GymEnv | str | None,
+        policy: str | type[BasePolicy] = "WorldModelPolicy",
+        *,
+        backbone: str = "tdmpc2",
+        planner: str | Planner = "mppi",
+        planner_kwargs: dict[str, Any] | None = None,
+        training_planner: str | Planner | None = None,
+        training_planner_kwargs: dict[str, Any] | None = None,
+        model_size: Any = "5M",
+        model_kwargs: dict[str, Any] | None = None,
+        learner_kwargs: dict[str, Any] | None = None,
+        obs_type: str = "state",
+        env_kwargs: dict[str, Any] | None = None,
+        n_envs: int = 1,
+        vec_env_cls: str = "dummy",
+        learning_rate: float | Schedule = 3e-4,
+        buffer_size: int = 1_000_000,
+        learning_starts: int | None = None,
+        batch_size: int = 256,
+        tau: float = 0.01,
+        gamma: float | None = None,
+        train_freq: int | tuple[int, str] = 1,
+        gradient_steps: int = -1,
+        action_noise: ActionNoise | None = None,
+        replay_buffer_class: type[ReplayBuffer] | None = None,
+        replay_buffer_kwargs: dict[str, Any] | None = None,
+        optimize_memory_usage: bool = False,
+        n_steps: int = 1,
+        policy_kwargs: dict[str, Any] | None = None,
+        stats_window_size: int = 100,
+        tensorboard_log: str | None = None,
+        verbose: int = 0,
+        device: torch.device | str = "auto",
+        monitor_wrapper: bool = True,
+        seed: int | None = None,
+        episodic: bool | None = None,
+        _init_setup_model: bool = True,
+    ):
+        from dream_agents.registry import backbones
+
+        if isinstance(env, str) and env in self.policy_aliases and not isinstance(policy, str | type):
+            env, policy = policy, env  # Stable-Baselines3's order of the first two arguments
+        if isinstance(env, str) and env in self.policy_aliases:
+            env, policy = policy, env  # type: ignore[assignment]
+        if n_steps != 1:
+            raise ValueError(f"n_steps={n_steps}: the targets of world models have one step; leave n_steps at 1")
+        self.env_id = env if isinstance(env, str) else None
+        if env is not None and not isinstance(env, VecEnv):
+            env = self._make_training_vec_env(env, obs_type, env_kwargs or {}, n_envs, vec_env_cls, monitor_wrapper)
+        if env is not None:
+            self._check_spaces(env)
+        super().__init__(
+            policy,
+            env,  # type: ignore[arg-type]
+            learning_rate,
+            buffer_size=buffer_size,
+            learning_starts=learning_starts,  # type: ignore[arg-type]
+            batch_size=batch_size,
+            tau=tau,
+            gamma=gamma,  # type: ignore[arg-type]
+            train_freq=train_freq,
+            gradient_steps=gradient_steps,
+            action_noise=action_noise,
+            replay_buffer_class=replay_buffer_class or SequenceReplayBuffer,
+            replay_buffer_kwargs=replay_buffer_kwargs,
+            optimize_memory_usage=optimize_memory_usage,
+            policy_kwargs=policy_kwargs,
+            stats_window_size=stats_window_size,
+            tensorboard_log=tensorboard_log,
+            verbose=verbose,
+            device=device,
+            support_multi_env=True,
+            monitor_wrapper=monitor_wrapper,
+            seed=seed,
+            sde_support=False,
+            supported_action_spaces=(spaces.Box,),
+        )
+        if not issubclass(self.replay_buffer_class, SequenceReplayBuffer):  # type: ignore[arg-type]
+            raise ValueError(f"replay_buffer_class={replay_buffer_class} must be a SequenceReplayBuffer")
+        self.backbone_name, self.model_size, self.obs_type = backbone, model_size, obs_type
+        self.model_kwargs = model_kwargs or {}
+        self.episodic = episodic
+        backbone_class: type[Backbone] = backbones.get(backbone)
+        self.learner_config = _make_config(backbone_class.config_class, learner_kwargs or {})
+        self._planner = make_planner(planner, **(planner_kwargs or {}))
+        self.training_planner: Planner | None = None
+        if training_planner is not None:
+            self.training_planner = make_planner(training_planner, **(training_planner_kwargs or {}))
+        elif training_planner_kwargs:
+            raise ValueError("training_planner_kwargs are given without a training_planner")
+        self._action_repeat = 1
+        self._seed_phase_done = False
+        if _init_setup_model:
+            self._setup_model()
+
+    @staticmethod
+    def _make_training_vec_env(
+        env: str | gym.Env[Any, Any],
+        obs_type: str,
+        options: dict[str, Any],
+        n_envs: int,
+        vec_env_cls: str,
+        monitor: bool,
+    ) -> VecEnv:
+        if isinstance(env, str):
+            make = partial(_make_training_env, env, obs_type, options)
+            return make_vec_env(make, n_envs, vec_env_cls=vec_env_cls, monitor=monitor)
+        return make_vec_env(_make_training_env(env, obs_type, options), 1, monitor=monitor)
+
+    @staticmethod
+    def _check_spaces(env: VecEnv) -> None:
+        if not isinstance(env.action_space, spaces.Box):
+            raise ValueError(
+                f"action space {env.action_space} is not a Box: world-model agents plan continuous actions; "
+                "for discrete actions use e.g. stable_baselines3.DQN or PPO"
+            )
+        if not isinstance(env.observation_space, spaces.Box):
+            raise ValueError(
+                f"observation space {env.observation_space} is not a Box; pass the environment's id or the "
+                "gymnasium.Env itself, which are flattened, or wrap it in gymnasium.wrappers.FlattenObservation"
+            )
+
+    # ---------------------------------------------------------------- set-up
+
+    def _setup_model(self) -> None:
+        from dream_agents.registry import backbones
+
+        if self.obs_type not in OBS_TYPES:
+            raise ValueError(f"obs_type={self.obs_type!r} is not supported; choose one of {OBS_TYPES}")
+        if self.env is not None:
+            self._read_task(self.env)
+        backbone: type[Backbone] = backbones.get(self.backbone_name)
+        self.replay_buffer_kwargs = self.replay_buffer_kwargs | {
+            "sequence_length": self.learner_config.horizon,
+            "seed": self.seed,
+        }
+        user_kwargs = self.policy_kwargs
+        model_kwargs = {
+            "model_size": self.model_size,
+            "discount": self.gamma,
+            "episodic": bool(self.episodic),
+            **self.model_kwargs,
+        }
+        self.policy_kwargs = user_kwargs | {
+            "backbone": backbone,
+            "model_kwargs": model_kwargs,
+            "planner": self._planner,
+            "seed": self.seed or 0,
+        }
+        super()._setup_model()
+        self.policy_kwargs = user_kwargs
+        self.generators = {name: torch.Generator(self.device) for name in ("learner", "planner")}
+        for offset, generator in enumerate(self.generators.values()):
+            if self.seed is None:
+                generator.seed()
+            else:
+                generator.manual_seed(self.seed + offset)
+        self.learner = backbone.build_learner(
+            self.world_model, self.learner_config, self.lr_schedule(1.0), self.tau, self.generators["learner"]
+        )
+        self._plan_memory: Memory | None = None
+
+    def _read_task(self, env: VecEnv) -> None:
+        """Fill in what depends on the task where the user left it open."""
+        info = task_info(env)
+        self._action_repeat = info.action_repeat
+        length = info.max_episode_steps
+        if self.episodic is None:
+            self.episodic = info.episodic
+        if self.gamma is None:
+            self.gamma = discount_from_episode_length(length)
+        if self.learning_starts is None:
+            self.learning_starts = max(1000, 5 * (length or 0))
+
+    @property
+    def world_model(self) -> WorldModel:
+        """The learned model."""
+        return self.policy.world_model
+
+    @property
+    def planner(self) -> Planner:
+        """The planner of ``predict``; settable by name or object at any time."""
+        return self._planner
+
+    @planner.setter
+    def planner(self, planner: str | Planner) -> None:
+        self._planner = self.policy.planner = make_planner(planner)
+        self._plan_memory = None
+
+    @property
+    def env_frames(self) -> int:
+        """Frames of the simulator so far: decisions times action repeat."""
+        return self.num_timesteps * self._action_repeat
+
+    # -------------------------------------------------------------- learning
+
+    def _setup_learn(
+        self,
+        total_timesteps: int,
+        callback: MaybeCallback = None,
+        reset_num_timesteps: bool = True,
+        tb_log_name: str = "run",
+        progress_bar: bool = False,
+    ) -> Any:
+        starts_new_episodes = reset_num_timesteps or self._last_obs is None
+        result = super()._setup_learn(total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar)
+        if starts_new_episodes:
+            assert self.replay_buffer is not None
+            self.replay_buffer.start_episodes()
+            self._last_episode_starts = np.ones(self.n_envs, dtype=bool)
+        return result
+
+    def learn(
+        self: SelfWorldModelAgent,
+        total_timesteps: int,
+        callback: MaybeCallback = None,
+        log_interval: int = 4,
+        tb_log_name: str | None = None,
+        reset_num_timesteps: bool = True,
+        progress_bar: bool = False,
+    ) -> SelfWorldModelAgent:
+        """Learn for ``total_timesteps`` decisions, as Stable-Baselines3's ``learn``."""
+        name = tb_log_name or type(self).__name__
+        return super().learn(total_timesteps, callback, log_interval, name, reset_num_timesteps, progress_bar)
+
+    def train(self, gradient_steps: int, batch_size: int) -> None:
+        """Do ``gradient_steps`` updates; the first call makes up for the random decisions before it, too."""
+        assert self.replay_buffer is not None
+        if not self._seed_phase_done:
+            self._seed_phase_done = True
+            gradient_steps += int(self.learning_starts)
+        self.learner.set_learning_rate(self.lr_schedule(self._current_progress_remaining))
+        began = time.perf_counter()
+        for _ in range(gradient_steps):
+            batch = self.replay_buffer.sample(batch_size, env=self._vec_normalize_env)
+            metrics = self.learner.update(batch)
+        self._n_updates += gradient_steps
+        for name, value in metrics.items():
+            self.logger.record_mean(name, value.item())
+        self.logger.record_mean("time/ms_per_update", 1e3 * (time.perf_counter() - began) / gradient_steps)
+        self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
+        self.logger.record("train/learning_rate", self.lr_schedule(self._current_progress_remaining))
+
+    def _sample_action(
+        self, learning_starts: int, action_noise: ActionNoise | None = None, n_envs: int = 1
+    ) -> tuple[np.ndarray, np.ndarray]:
+        if self.num_timesteps < learning_starts:
+            return super()._sample_action(learning_starts, action_noise, n_envs)
+        planner = self.training_planner or self._planner
+        if self._plan_memory is None or len(self._plan_memory["decision"]) != n_envs:
+            self._plan_memory = self.policy.initial_memory(planner, n_envs)
+        assert isinstance(self._last_obs, np.ndarray) and self._last_episode_starts is not None
+        began = time.perf_counter()
+        obs = self.policy.observations_to_tensor(self._last_obs)
+        starts = torch.as_tensor(self._last_episode_starts, device=self.device)
+        plan, self._plan_memory = self.policy.plan(
+            obs, self._plan_memory, starts, planner, deterministic=False, generator=self.generators["planner"]
+        )
+        action = plan.action.cpu().numpy()
+        self.logger.record_mean("planner/ms_per_decision", 1e3 * (time.perf_counter() - began))
+        for name, value in plan.info.items():
+            self.logger.record_mean(f"planner/{name}", value.mean().item())
+        scaled = action.reshape(n_envs, *self.action_space.shape)  # type: ignore[misc]
+        if action_noise is not None:
+            scaled = np.clip(scaled + action_noise(), -1, 1).astype(np.float32)
+        return self.policy.unscale_action(scaled), scaled
+
+    def _store_transition(
+        self,
+        replay_buffer: ReplayBuffer,
+        buffer_action: np.ndarray,
+        new_obs: np.ndarray | dict[str, np.ndarray],
+        reward: np.ndarray,
+        dones: np.ndarray,
+        infos: list[dict[str, Any]],
+    ) -> None:
+        super()._store_transition(replay_buffer, buffer_action, new_obs, reward, dones, infos)
+        self._last_episode_starts = dones
+
+    def dump_logs(self) -> None:
+        """Write the log; ``time/env_frames`` stands beside Stable-Baselines3's decisions."""
+        self.logger.record("time/env_frames", self.env_frames)
+        super().dump_logs()
+
+    # ----------------------------------------------------- acting and saving
+
+    def predict(
+        self,
+        observation: np.ndarray | dict[str, np.ndarray],
+        state: tuple[np.ndarray, ...] | None = None,
+        episode_start: np.ndarray | None = None,
+        deterministic: bool = False,
+    ) -> tuple[np.ndarray, tuple[np.ndarray, ...] | None]:
+        """Plan actions; see :meth:`WorldModelPolicy.predict`. Pass ``state`` on to reuse the previous plan."""
+        return self.policy.predict(observation, state, episode_start, deterministic)
+
+    def set_env(self, env: GymEnv, force_reset: bool = True) -> None:
+        """Continue in another environment with the same spaces."""
+        if not isinstance(env, VecEnv):
+            env = self._make_training_vec_env(env, self.obs_type, {}, 1, "dummy", True)
+        self._check_spaces(env)
+        super().set_env(env, force_reset)
+        self._action_repeat = task_info(env).action_repeat
+        self._plan_memory = None
+
+    def _excluded_save_params(self) -> list[str]:
+        own = ["learner", "generators", "_plan_memory", "_last_obs", "_last_original_obs", "_last_episode_starts"]
+        return [*super()._excluded_save_params(), *own]
+
+    def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
+        return ["policy", "learner"], []
+
+    @classmethod
+    def load(  # type: ignore[override]
+        cls: type[SelfWorldModelAgent], path: str | Path | Any, env: GymEnv | str | None = None, **kwargs: Any
+    ) -> SelfWorldModelAgent:
+        """Load what :meth:`save` wrote; ``env`` may be an environment id. See Stable-Baselines3's ``load``."""
+        if isinstance(env, str):
+            env = cls._make_training_vec_env(env, kwargs.get("obs_type", "state"), {}, 1, "dummy", True)
+        return super().load(path, env, **kwargs)
+
+
+def _make_config(config_class: type, options: dict[str, Any]) -> Any:
+    """Build a learner's configuration; unknown names raise and list the known ones."""
+    known = [field.name for field in dataclasses.fields(config_class)]
+    unknown = sorted(set(options) - set(known))
+    if unknown:
+        raise ValueError(f"{config_class.__name__} has no {', '.join(unknown)}; its options are {', '.join(known)}")
+    return config_class(**options)

@@ -1,0 +1,152 @@
+"""Stable-Baselines3's policy object: a world model and the planner that acts in it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.type_aliases import Schedule
+
+from dream_agents.learners.base import Backbone
+from dream_agents.planners import Memory, Plan, Planner
+
+#: Recurrent memory and plan as Stable-Baselines3's ``state``: arrays ``[n_envs, ...]`` in a fixed order.
+State = tuple[np.ndarray, ...]
+
+
+class WorldModelPolicy(BasePolicy):
+    """Observations to actions through a world model and a planner.
+
+    :param observation_space: a Box
+    :param action_space: a Box with finite bounds
+    :param lr_schedule: unused; learners hold the optimizers
+    :param backbone: what makes the world model
+    :param model_kwargs: keyword arguments of ``backbone.build_world_model``
+    :param planner: acts in :meth:`predict`
+    :param seed: seed of the planner's draws in ``predict(deterministic=True)``
+    """
+
+    def __init__(
+        self,
+        observation_space: spaces.Space,
+        action_space: spaces.Box,
+        lr_schedule: Schedule,
+        *,
+        backbone: type[Backbone],
+        model_kwargs: dict[str, Any],
+        planner: Planner,
+        seed: int = 0,
+    ):
+        super().__init__(observation_space, action_space)
+        self.backbone, self.model_kwargs, self.planner, self.seed = backbone, model_kwargs, planner, seed
+        assert observation_space.shape is not None
+        self.world_model = backbone.build_world_model(
+            observation_space.shape, int(np.prod(action_space.shape)), **model_kwargs
+        )
+        self.eval()
+
+    def _get_constructor_parameters(self) -> dict[str, Any]:
+        own = ("backbone", "model_kwargs", "planner", "seed")
+        data = super()._get_constructor_parameters() | {name: getattr(self, name) for name in own}
+        return data | {"lr_schedule": None}
+
+    def initial_memory(self, planner: Planner, batch_size: int) -> Memory:
+        """Memory of world model and planner at an episode's start, each tensor ``[batch_size, ...]``.
+
+        Beside theirs it holds ``decision``, the number of decisions since the episode's start.
+        """
+        memory = {f"model.{k}": v for k, v in self.world_model.initial_memory(batch_size).items()}
+        memory |= {f"planner.{k}": v for k, v in planner.initial_memory(self.world_model, batch_size).items()}
+        return memory | {"decision": torch.zeros(batch_size, dtype=torch.int64, device=self.device)}
+
+    def plan(
+        self,
+        obs: torch.Tensor,
+        memory: Memory,
+        episode_start: torch.Tensor,
+        planner: Planner,
+        deterministic: bool,
+        generator: torch.Generator,
+    ) -> tuple[Plan, Memory]:
+        """Encode ``obs [B, ...]`` and plan; return the plan and the whole new memory."""
+        parts: dict[str, Memory] = {"model": {}, "planner": {}}
+        for name, value in memory.items():
+            if name != "decision":
+                owner, key = name.split(".", 1)
+                parts[owner][key] = value
+        with torch.no_grad():
+            z, model_memory = self.world_model.observe(obs, parts["model"], episode_start)
+        plan = planner.plan(self.world_model, z, parts["planner"], episode_start, deterministic, generator)
+        new = {f"model.{k}": v for k, v in model_memory.items()}
+        new |= {f"planner.{k}": v for k, v in plan.memory.items()}
+        new["decision"] = torch.where(episode_start, 0, memory["decision"]) + 1
+        return plan, new
+
+    def unscaled(self, action: torch.Tensor) -> np.ndarray:
+        """Actions ``[B, A]`` in [-1, 1] as arrays ``[B, *action_shape]`` within the action space's bounds."""
+        array = action.cpu().numpy().reshape(-1, *self.action_space.shape)  # type: ignore[misc]
+        return self.unscale_action(array)
+
+    def observations_to_tensor(self, observation: np.ndarray) -> torch.Tensor:
+        """Vectorized observations on the model's device, images as they are, anything else as float32."""
+        tensor = torch.as_tensor(observation, device=self.device)
+        return tensor if tensor.dtype == torch.uint8 else tensor.float()
+
+    def predict(  # type: ignore[override]
+        self,
+        observation: np.ndarray | dict[str, np.ndarray],
+        state: State | None = None,
+        episode_start: np.ndarray | None = None,
+        deterministic: bool = False,
+    ) -> tuple[np.ndarray, State]:
+        """Plan actions.
+
+        A pure function where ``deterministic``: planners that draw random numbers then draw the same ones for the
+        same ``state``. Otherwise they draw from PyTorch's global generator.
+
+        :param observation: one observation or a batch
+        :param state: what the previous call returned; without it each call plans afresh
+        :param episode_start: bool ``[n_envs]``, where true the state is ignored
+        :param deterministic: leave out exploration noise
+        :return: actions within the action space's bounds, and the new state
+        """
+        assert isinstance(observation, np.ndarray), "observations are arrays"
+        vectorized = self.is_vectorized_observation(observation)
+        batch = observation if vectorized else observation[None]
+        obs = self.observations_to_tensor(batch)
+        memory = self.initial_memory(self.planner, len(obs))
+        if state is None:
+            starts = torch.ones(len(obs), dtype=torch.bool, device=self.device)
+        else:
+            memory = {k: self._as_memory(k, v, old) for (k, old), v in zip(memory.items(), state, strict=True)}
+            given = np.zeros(len(obs), bool) if episode_start is None else np.asarray(episode_start, bool)
+            starts = torch.as_tensor(given, device=self.device)
+        generator = torch.Generator(self.device)
+        if deterministic:
+            generator.manual_seed(self.seed + int(memory["decision"].sum()))
+        else:
+            generator.manual_seed(int(torch.randint(2**62, ()).item()))
+        training = self.training
+        self.set_training_mode(False)
+        plan, memory = self.plan(obs, memory, starts, self.planner, deterministic, generator)
+        self.set_training_mode(training)
+        actions = self.unscaled(plan.action)
+        new_state = tuple(value.cpu().numpy() for value in memory.values())
+        return (actions if vectorized else actions[0]), new_state
+
+    def _as_memory(self, name: str, value: np.ndarray, expected: torch.Tensor) -> torch.Tensor:
+        tensor = torch.as_tensor(value, device=self.device)
+        if tensor.shape != expected.shape:
+            raise ValueError(
+                f"state {name} has shape {tuple(tensor.shape)}, the {type(self.planner).__name__} on "
+                f"{len(expected)} environments expects {tuple(expected.shape)}; pass state=None after "
+                "switching the planner or the number of environments"
+            )
+        return tensor
+
+    def _predict(self, observation: torch.Tensor, deterministic: bool = False) -> torch.Tensor:
+        actions, _ = self.predict(observation.cpu().numpy(), deterministic=deterministic)
+        return torch.as_tensor(self.scale_action(actions), device=self.device)

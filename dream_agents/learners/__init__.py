@@ -1,0 +1,1 @@
+"""Learners: how world models are trained."""

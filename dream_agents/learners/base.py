@@ -1,0 +1,59 @@
+"""The contract between agents and what trains their world model."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar, Protocol
+
+import torch
+from torch import Tensor
+
+from dream_agents.models.base import WorldModel
+from dream_agents.replay import SequenceBatch
+
+
+class Learner(ABC):
+    """Losses, optimizers and targets of one world model."""
+
+    #: steps in a sub-sequence that :meth:`update` takes
+    horizon: int
+    world_model: WorldModel
+    optimizers: dict[str, torch.optim.Optimizer]
+
+    @abstractmethod
+    def update(self, batch: SequenceBatch) -> dict[str, Tensor]:
+        """Do one update and return scalars for the log, without synchronising the device."""
+
+    @abstractmethod
+    def set_learning_rate(self, learning_rate: float) -> None:
+        """Set the learning rate of every optimizer; networks with a rate of their own keep their ratio."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Optimizers and running statistics; networks are the world model's own."""
+        return {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()}
+
+    def load_state_dict(self, state: dict[str, Any], strict: bool = True) -> None:
+        """Take back what :meth:`state_dict` gave; ``strict`` is there for Stable-Baselines3 and has no effect."""
+        for name, optimizer in self.optimizers.items():
+            optimizer.load_state_dict(state[name])
+
+
+class Backbone(Protocol):
+    """A kind of world model together with its learner, under one name in the registry."""
+
+    #: dataclass of the learner's hyperparameters
+    config_class: ClassVar[type]
+
+    @staticmethod
+    def build_world_model(
+        obs_shape: tuple[int, ...], action_dim: int, model_size: Any, discount: float, episodic: bool, **kwargs: Any
+    ) -> WorldModel:
+        """Make the networks."""
+        ...
+
+    @staticmethod
+    def build_learner(
+        world_model: WorldModel, config: Any, learning_rate: float, tau: float, generator: torch.Generator
+    ) -> Learner:
+        """Make the learner of a world model that is on its device already."""
+        ...

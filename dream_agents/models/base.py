@@ -1,0 +1,65 @@
+"""The contract between world models and planners."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+import torch
+import torch.nn as nn
+from torch import Tensor
+
+from dream_agents.models.heads import ActionDistribution
+
+
+class WorldModel(nn.Module, ABC):
+    """A learned model that planners can dream in.
+
+    Everything is batched over leading dimensions, which broadcast between latents and actions
+    (``z [B, 1, Z]`` goes with ``a [B, N, A]``), and differentiable in ``z`` and ``a``. The latent is one tensor
+    ``[..., Z]``, whatever the model. Actions lie in [-1, 1].
+    """
+
+    latent_dim: int
+    action_dim: int
+    #: members of the value ensemble
+    num_values: int
+    #: whether :meth:`values` are Q(z, a) or V(z)
+    takes_action_in_value: bool
+    #: whether the task can end before its time limit, so that :meth:`continuation` has to be asked
+    episodic: bool
+    #: discount factor of the returns that :meth:`values` predict
+    discount: float
+
+    def initial_memory(self, batch_size: int) -> dict[str, Tensor]:
+        """Recurrent memory at an episode's start, each ``[batch_size, ...]``; empty for feed-forward encoders."""
+        return {}
+
+    @abstractmethod
+    def observe(
+        self, obs: Tensor, memory: dict[str, Tensor] | None = None, episode_start: Tensor | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Encode observations ``[..., *obs_shape]`` into latents ``[..., Z]`` and the new memory."""
+
+    @abstractmethod
+    def next(self, z: Tensor, action: Tensor) -> Tensor:
+        """Latent ``[..., Z]`` after taking actions ``[..., A]`` in latents ``[..., Z]``."""
+
+    @abstractmethod
+    def reward(self, z: Tensor, action: Tensor) -> Tensor:
+        """Predicted reward ``[...]`` of taking ``action`` in ``z``, in reward units."""
+
+    def continuation(self, z: Tensor) -> Tensor:
+        """1 where the task goes on in ``z``, 0 where it has ended, ``[...]``."""
+        return torch.ones(z.shape[:-1], dtype=z.dtype, device=z.device)
+
+    @abstractmethod
+    def values(self, z: Tensor, action: Tensor | None, members: Sequence[int] | None = None) -> Tensor:
+        """Predicted returns ``[M, ...]`` of the ensemble's ``members`` (all by default), in return units.
+
+        State-value models ignore ``action``.
+        """
+
+    @abstractmethod
+    def policy(self, z: Tensor) -> ActionDistribution:
+        """The policy prior in latents ``[..., Z]``."""

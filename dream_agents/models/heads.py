@@ -1,0 +1,132 @@
+"""What networks put out: scalars as two-hot classifications and the squashed Gaussian policy."""
+
+from __future__ import annotations
+
+import math
+from typing import Protocol
+
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def symlog(x: Tensor) -> Tensor:
+    """sign(x) ln(1 + abs(x))."""
+    return torch.sign(x) * torch.log1p(torch.abs(x))
+
+
+def symexp(x: Tensor) -> Tensor:
+    """Inverse of :func:`symlog`."""
+    return torch.sign(x) * torch.expm1(torch.abs(x))
+
+
+class TwoHot(nn.Module):
+    """Scalars as classifications over evenly spaced bins in symlog space (Hansen et al. 2024, Section 3.1).
+
+    :param num_bins: number of bins
+    :param low: symlog value of the first bin
+    :param high: symlog value of the last bin
+    """
+
+    bins: Tensor
+
+    def __init__(self, num_bins: int = 101, low: float = -10.0, high: float = 10.0):
+        super().__init__()
+        self.low, self.high, self.num_bins = low, high, num_bins
+        self.bin_size = (high - low) / (num_bins - 1)
+        self.register_buffer("bins", torch.linspace(low, high, num_bins), persistent=False)
+
+    def _neighbours(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        position = (symlog(x).clamp(self.low, self.high) - self.low) / self.bin_size
+        lower = position.floor().clamp(max=self.num_bins - 2)
+        return lower.long(), position - lower
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Two-hot target ``[..., num_bins]`` of values ``[...]``."""
+        lower, weight = self._neighbours(x)
+        target = torch.zeros(*x.shape, self.num_bins, dtype=x.dtype, device=x.device)
+        target.scatter_(-1, lower.unsqueeze(-1), (1 - weight).unsqueeze(-1))
+        return target.scatter_(-1, lower.unsqueeze(-1) + 1, weight.unsqueeze(-1))
+
+    def decode(self, logits: Tensor) -> Tensor:
+        """Expected value ``[...]`` of logits ``[..., num_bins]``."""
+        return symexp(torch.softmax(logits, -1) @ self.bins.to(logits.dtype))
+
+    def cross_entropy(self, logits: Tensor, x: Tensor) -> Tensor:
+        """Cross-entropy ``[...]`` between logits ``[..., num_bins]`` and the two-hot targets of values ``[...]``."""
+        lower, weight = self._neighbours(x)
+        log_prob = F.log_softmax(logits, -1)
+        pair = torch.stack((lower, lower + 1), -1)  # [..., 2]
+        pair_weight = torch.stack((1 - weight, weight), -1)
+        return -(log_prob.gather(-1, pair) * pair_weight).sum(-1)
+
+
+class ActionDistribution(Protocol):
+    """A distribution over actions in [-1, 1], batched over leading dimensions."""
+
+    @property
+    def mean(self) -> Tensor:
+        """The deterministic action ``[..., A]``."""
+        ...
+
+    def sample(self, generator: torch.Generator | None = None) -> Tensor:
+        """A reparametrised sample ``[..., A]``."""
+        ...
+
+    def log_prob(self, action: Tensor) -> Tensor:
+        """Log-density ``[...]`` of actions ``[..., A]``."""
+        ...
+
+    @property
+    def entropy(self) -> Tensor:
+        """Entropy ``[...]`` in nats, exact or a one-sample estimate."""
+        ...
+
+
+_LOG_2PI = math.log(2 * math.pi)
+
+
+class SquashedGaussian:
+    """tanh of a Gaussian, TD-MPC2's policy prior.
+
+    :param raw_mean: mean before tanh, ``[..., A]``
+    :param log_std: logarithm of the standard deviation before tanh, ``[..., A]``
+    """
+
+    def __init__(self, raw_mean: Tensor, log_std: Tensor):
+        self.raw_mean, self.log_std = raw_mean, log_std
+
+    @property
+    def mean(self) -> Tensor:
+        """tanh of the Gaussian's mean."""
+        return torch.tanh(self.raw_mean)
+
+    def sample(self, generator: torch.Generator | None = None) -> Tensor:
+        """A reparametrised sample, in [-1, 1]."""
+        return self.sample_with_noise(generator)[0]
+
+    def sample_with_noise(self, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
+        """A reparametrised sample and the standard normal noise behind it, both ``[..., A]``."""
+        mean = self.raw_mean
+        noise = torch.randn(mean.shape, generator=generator, dtype=mean.dtype, device=mean.device)
+        return torch.tanh(torch.addcmul(mean, noise, self.log_std.exp())), noise
+
+    def gaussian_log_prob(self, noise: Tensor) -> Tensor:
+        """Log-density ``[...]`` before squashing, at ``mean + noise * std``."""
+        return (-0.5 * noise.square() - self.log_std - 0.5 * _LOG_2PI).sum(-1)
+
+    def log_prob(self, action: Tensor) -> Tensor:
+        """Log-density of squashed actions, with TD-MPC2's guard: - sum ln(relu(1 - a^2) + 1e-6)."""
+        limit = 1 - torch.finfo(action.dtype).eps
+        noise = (torch.atanh(action.clamp(-limit, limit)) - self.raw_mean) * torch.exp(-self.log_std)
+        return self.gaussian_log_prob(noise) - torch.log(F.relu(1 - action.square()) + 1e-6).sum(-1)
+
+    @property
+    def entropy(self) -> Tensor:
+        """One-sample estimate of the squashed entropy."""
+        return -self.log_prob(self.sample())
+
+    def scaled_entropy(self, noise: Tensor) -> Tensor:
+        """TD-MPC2's entropy bonus: -A times the Gaussian log-density before squashing, ``[...]``."""
+        return -noise.shape[-1] * self.gaussian_log_prob(noise)

@@ -1,0 +1,121 @@
+"""Building blocks of TD-MPC2's networks: NormedLinear, SimNorm, Mish (Hansen et al. 2024, Section 3.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+from torch import Tensor
+
+
+class _CPUMish(torch.autograd.Function):
+    """Mish through one sigmoid: x * p / (2 - p) with p = s (2 - s), s = sigmoid(x).
+
+    PyTorch's own kernel takes most of an update's time on a CPU, since it evaluates exp, log1p and tanh for each
+    element, forwards and backwards.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        s = torch.sigmoid(x)
+        p = (2 - s).mul_(s)
+        ctx.save_for_backward(x, s, p)
+        return (2 - p).reciprocal_().mul_(p).mul_(x)
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> Tensor:
+        x, s, p = ctx.saved_tensors
+        inverse = (2 - p).reciprocal_()
+        slope = (1 - p).mul_(s).mul_(inverse).mul_(inverse).mul_(x).mul_(4)
+        return slope.addcmul_(p, inverse).mul_(grad_outputs[0])
+
+
+def mish(x: Tensor) -> Tensor:
+    """Mish activation, x * tanh(softplus(x)) (Misra 2019)."""
+    if not x.is_cpu:
+        return F.mish(x)
+    if torch.compiler.is_compiling():
+        p = torch.sigmoid(x)
+        p = p * (2 - p)
+        return x * p / (2 - p)
+    return _CPUMish.apply(x)
+
+
+class SimNorm(nn.Module):
+    """Simplicial normalisation: a softmax over each group of ``group_size`` entries of the last dimension."""
+
+    def __init__(self, group_size: int = 8):
+        super().__init__()
+        self.group_size = group_size
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``[..., Z]`` to ``[..., Z]``; every group sums to 1. Latents stay float32 under autocast."""
+        if x.dtype == torch.bfloat16:
+            x = x.float()
+        groups = x.unflatten(-1, (-1, self.group_size))
+        if x.is_cpu:  # a softmax over eight neighbours runs element by element; over a strided dimension it is vectorized
+            return groups.transpose(-1, -2).contiguous().softmax(-2).transpose(-1, -2).flatten(-2)
+        return groups.softmax(-1).flatten(-2)
+
+
+def drop_before_norm(x: Tensor, share: float) -> Tensor:
+    """Zero a random share of ``x`` in place, as dropout does; a LayerNorm has to follow, which absorbs the rescaling.
+
+    Drawing the few entries that are dropped costs a fraction of drawing a mask for all of them.
+    """
+    entries = torch.randint(x.numel(), (round(share * x.numel()),), device=x.device)
+    x.view(-1).index_fill_(0, entries, 0.0)
+    return x
+
+
+class NormedLinear(nn.Linear):
+    """Linear, dropout, LayerNorm, activation."""
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        activation: Callable[[Tensor], Tensor] = mish,
+        dropout: float = 0.0,
+    ):
+        super().__init__(in_features, out_features)
+        self.ln = nn.LayerNorm(out_features)
+        self.activation = activation
+        self.dropout = dropout
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Map ``[..., in_features]`` to ``[..., out_features]``."""
+        x = super().forward(input)
+        if self.dropout > 0 and self.training:
+            x = drop_before_norm(x, self.dropout)
+        return self.activation(self.ln(x))
+
+
+class OutputLinear(nn.Linear):
+    """A last layer that is evaluated in float32 even under autocast, so that logits and actions keep their digits."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Map ``[..., in_features]`` to float ``[..., out_features]``."""
+        if torch.is_autocast_enabled(input.device.type):
+            with torch.autocast(input.device.type, enabled=False):
+                return super().forward(input.to(self.weight.dtype))
+        return super().forward(input)
+
+
+def mlp(in_features: int, hidden: Sequence[int], out_features: int, dropout: float = 0.0) -> nn.Sequential:
+    """Normed hidden layers and a plain output layer; dropout, if any, acts in the first layer."""
+    sizes = [in_features, *hidden]
+    layers: list[nn.Module] = [
+        NormedLinear(sizes[i], sizes[i + 1], dropout=dropout if i == 0 else 0.0) for i in range(len(hidden))
+    ]
+    return nn.Sequential(*layers, OutputLinear(sizes[-1], out_features))
+
+
+def initialize(module: nn.Module) -> None:
+    """Truncated normal weights of standard deviation 0.02, zero biases; use with ``nn.Module.apply``."""
+    if isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+        nn.init.zeros_(module.bias)

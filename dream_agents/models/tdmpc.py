@@ -1,0 +1,185 @@
+"""TD-MPC2's implicit world model (Hansen et al. 2024, Section 3.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn as nn
+from torch import Tensor
+
+from dream_agents.models.base import WorldModel
+from dream_agents.models.heads import SquashedGaussian, TwoHot
+from dream_agents.models.layers import NormedLinear, SimNorm, initialize, mlp
+
+
+@dataclass(frozen=True)
+class TDMPCSize:
+    """Widths of the networks.
+
+    :param enc_dim: hidden width of the encoder
+    :param mlp_dim: hidden width of every other network
+    :param latent_dim: width of the latent state, a multiple of ``simnorm_dim``
+    :param num_enc_layers: layers of the encoder
+    :param num_values: members of the value ensemble
+    :param simnorm_dim: group size of SimNorm
+    """
+
+    enc_dim: int = 256
+    mlp_dim: int = 512
+    latent_dim: int = 512
+    num_enc_layers: int = 2
+    num_values: int = 5
+    simnorm_dim: int = 8
+
+
+#: Model sizes of TD-MPC2, named after their number of parameters (Hansen et al. 2024, Table 8).
+TDMPC_SIZES = {
+    "1M": TDMPCSize(256, 384, 128, 2, 2),
+    "5M": TDMPCSize(256, 512, 512, 2, 5),
+    "19M": TDMPCSize(1024, 1024, 768, 3, 5),
+    "48M": TDMPCSize(1792, 1792, 768, 4, 5),
+    "317M": TDMPCSize(4096, 4096, 1376, 5, 8),
+}
+
+
+class ValueEnsemble(nn.ModuleList):
+    """Independently initialised Q-networks (z, a) -> two-hot logits."""
+
+    def __init__(self, members: int, in_features: int, width: int, num_bins: int, dropout: float = 0.0):
+        super().__init__(mlp(in_features, [width, width], num_bins, dropout) for _ in range(members))
+
+    def forward(self, z_action: Tensor, members: Sequence[int] | None = None) -> Tensor:
+        """Logits ``[M, ..., num_bins]`` of the chosen members (all by default)."""
+        chosen = range(len(self)) if members is None else members
+        return torch.stack([self[i](z_action) for i in chosen])
+
+
+class TDMPCWorldModel(WorldModel):
+    """Encoder, latent dynamics, reward, termination, policy prior and Q ensemble.
+
+    :param obs_dim: size of the flat observation
+    :param action_dim: number of action dimensions
+    :param size: widths, or the name of one of :data:`TDMPC_SIZES`
+    :param discount: discount factor of the predicted returns
+    :param episodic: whether the task can end, which adds a termination head
+    :param log_std_min: lower end of the policy's log standard deviation
+    :param log_std_max: upper end of the policy's log standard deviation
+    :param value_dropout: dropout in the first layer of each Q-network while training
+    """
+
+    takes_action_in_value = True
+
+    def __init__(
+        self,
+        obs_dim: int,
+        action_dim: int,
+        size: TDMPCSize | str = "5M",
+        discount: float = 0.99,
+        episodic: bool = False,
+        log_std_min: float = -10.0,
+        log_std_max: float = 2.0,
+        value_dropout: float = 0.01,
+    ):
+        super().__init__()
+        self.size = size = get_size(size)
+        self.obs_dim, self.action_dim, self.latent_dim = obs_dim, action_dim, size.latent_dim
+        self.num_values, self.discount, self.episodic = size.num_values, discount, episodic
+        self.log_std_min, self.log_std_max = log_std_min, log_std_max
+        hidden = [size.mlp_dim] * 2
+        z_action_dim = size.latent_dim + action_dim
+        self.two_hot = TwoHot()
+        bins = self.two_hot.num_bins
+
+        def to_latent(in_features: int) -> NormedLinear:
+            return NormedLinear(in_features, size.latent_dim, SimNorm(size.simnorm_dim))
+
+        widths = [obs_dim, *[size.enc_dim] * max(size.num_enc_layers - 1, 1)]
+        layers = [NormedLinear(i, o) for i, o in zip(widths, widths[1:])]
+        self.encoder = nn.Sequential(*layers, to_latent(size.enc_dim))
+        self.dynamics = nn.Sequential(
+            NormedLinear(z_action_dim, size.mlp_dim),
+            NormedLinear(size.mlp_dim, size.mlp_dim),
+            to_latent(size.mlp_dim),
+        )
+        self.reward_head = mlp(z_action_dim, hidden, bins)
+        self.termination_head = mlp(size.latent_dim, hidden, 1) if episodic else None
+        self.policy_head = mlp(size.latent_dim, hidden, 2 * action_dim)
+        self.value_heads = ValueEnsemble(size.num_values, z_action_dim, size.mlp_dim, bins, value_dropout)
+        self.apply(initialize)
+        for head in (self.reward_head, *self.value_heads):
+            nn.init.zeros_(head[-1].weight)
+        self.target_value_heads = ValueEnsemble(size.num_values, z_action_dim, size.mlp_dim, bins)
+        self.target_value_heads.load_state_dict(self.value_heads.state_dict())
+        self.target_value_heads.requires_grad_(False)
+
+    def encode(self, obs: Tensor) -> Tensor:
+        """Latents ``[..., Z]`` of flat observations ``[..., obs_dim]``."""
+        return self.encoder(obs)
+
+    def observe(
+        self, obs: Tensor, memory: dict[str, Tensor] | None = None, episode_start: Tensor | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Encode ``obs``; the memory stays empty."""
+        return self.encode(obs), {}
+
+    def next(self, z: Tensor, action: Tensor) -> Tensor:
+        """d(z, a)."""
+        return self.dynamics(join(z, action))
+
+    def reward_logits(self, z: Tensor, action: Tensor) -> Tensor:
+        """Two-hot logits ``[..., bins]`` of the reward."""
+        return self.reward_head(join(z, action))
+
+    def reward(self, z: Tensor, action: Tensor) -> Tensor:
+        """R(z, a), in reward units."""
+        return self.two_hot.decode(self.reward_logits(z, action))
+
+    def termination_logit(self, z: Tensor) -> Tensor:
+        """Logit ``[...]`` of the task having ended in ``z``; episodic models only."""
+        assert self.termination_head is not None, "the model was built with episodic=False"
+        return self.termination_head(z).squeeze(-1)
+
+    def continuation(self, z: Tensor) -> Tensor:
+        """1 unless the termination head is more than half sure that the task has ended in ``z``."""
+        if self.termination_head is None:
+            return super().continuation(z)
+        return (self.termination_logit(z) <= 0).to(z.dtype)
+
+    def value_logits(self, z: Tensor, action: Tensor, members: Sequence[int] | None = None) -> Tensor:
+        """Two-hot logits ``[M, ..., bins]`` of the online Q-networks."""
+        return self.value_heads(join(z, action), members)
+
+    def values(self, z: Tensor, action: Tensor | None, members: Sequence[int] | None = None) -> Tensor:
+        """Q_m(z, a), in return units."""
+        assert action is not None, "Q-functions take an action"
+        return self.two_hot.decode(self.value_logits(z, action, members))
+
+    def target_values(self, z: Tensor, action: Tensor, members: Sequence[int] | None = None) -> Tensor:
+        """Q_m(z, a) of the target networks, ``[M, ...]``."""
+        return self.two_hot.decode(self.target_value_heads(join(z, action), members))
+
+    def policy(self, z: Tensor) -> SquashedGaussian:
+        """The policy prior pi(. | z)."""
+        raw_mean, raw_log_std = self.policy_head(z).chunk(2, -1)
+        half_range = 0.5 * (self.log_std_max - self.log_std_min)
+        return SquashedGaussian(raw_mean, self.log_std_min + half_range * (torch.tanh(raw_log_std) + 1))
+
+
+def join(z: Tensor, action: Tensor) -> Tensor:
+    """Concatenate latents and actions, broadcasting their leading dimensions."""
+    lead = torch.broadcast_shapes(z.shape[:-1], action.shape[:-1])
+    return torch.cat((z.expand(*lead, z.shape[-1]), action.to(z.dtype).expand(*lead, action.shape[-1])), -1)
+
+
+def get_size(size: TDMPCSize | str) -> TDMPCSize:
+    """Look up a size by name.
+
+    :raises ValueError: for a name that is not in :data:`TDMPC_SIZES`
+    """
+    if isinstance(size, TDMPCSize):
+        return size
+    if size not in TDMPC_SIZES:
+        raise ValueError(f'model_size="{size}" is not a size; choose one of {", ".join(TDMPC_SIZES)}')
+    return TDMPC_SIZES[size]

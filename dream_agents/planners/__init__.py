@@ -1,0 +1,30 @@
+"""Planners: from a latent state to an action, on any world model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dream_agents.planners.base import Memory, Plan, Planner
+
+__all__ = ["Memory", "Plan", "Planner", "make_planner"]
+
+
+def make_planner(planner: str | Planner, **options: Any) -> Planner:
+    """Make a planner from its name in the registry; a planner object is passed through.
+
+    :param planner: a name, e.g. ``"dream"``, or a planner
+    :param options: the planner's fields, e.g. ``iterations=2``
+    :raises ValueError: for an unknown name or option, and for options beside an object
+    """
+    from dream_agents.registry import planners
+
+    if not isinstance(planner, str):
+        if options:
+            raise ValueError(f"options {sorted(options)} go with a planner's name; {planner!r} is made already")
+        return planner
+    planner_class = planners.get(planner)
+    try:
+        return planner_class(**options)
+    except TypeError as error:
+        fields = ", ".join(getattr(planner_class, "__dataclass_fields__", {}))
+        raise ValueError(f'planner "{planner}" does not take {options}: {error}; its options are {fields}') from error

@@ -1,0 +1,130 @@
+"""Model predictive path integral control with a policy prior (Hansen et al. 2022, 2024)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dream_agents.models.base import WorldModel
+from dream_agents.planners.base import (
+    Memory,
+    Plan,
+    check_positive,
+    discounts,
+    imagine,
+    roll_out_policy,
+    uncertainty,
+)
+
+
+@dataclass
+class MPPIPlanner:
+    """TD-MPC2's planner. Shapes: B environments, N sequences, H steps, A action dimensions.
+
+    :param horizon: H, planned steps
+    :param iterations: refinements of the distribution; None means 6, or 8 from 20 action dimensions on
+    :param samples: sequences an iteration, policy roll-outs included
+    :param policy_samples: roll-outs of the policy among them
+    :param elites: best sequences that shape the distribution
+    :param min_std: smallest standard deviation
+    :param max_std: largest and first standard deviation
+    :param temperature: sharpness of the elites' weights
+    :param uncertainty_coef: lambda of Eq. 6, weight of the uncertainty penalty ("test-time regularization")
+    """
+
+    horizon: int = 3
+    iterations: int | None = None
+    samples: int = 512
+    policy_samples: int = 24
+    elites: int = 64
+    min_std: float = 0.05
+    max_std: float = 2.0
+    temperature: float = 0.5
+    uncertainty_coef: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_positive(self, horizon=self.horizon, samples=self.samples, elites=self.elites)
+        check_positive(self, iterations=1 if self.iterations is None else self.iterations)
+        if not 0 <= self.policy_samples < self.samples or self.elites > self.samples:
+            raise ValueError(
+                f"MPPIPlanner(samples={self.samples}, policy_samples={self.policy_samples}, elites={self.elites}): "
+                "policy_samples must be below samples, elites at most samples"
+            )
+
+    def initial_memory(self, model: WorldModel, batch_size: int) -> Memory:
+        """Zero mean ``[B, H, A]``."""
+        device = next(model.parameters()).device
+        return {"mean": torch.zeros(batch_size, self.horizon, model.action_dim, device=device)}
+
+    @torch.no_grad()
+    def plan(
+        self,
+        model: WorldModel,
+        z: Tensor,
+        memory: Memory,
+        episode_start: Tensor,
+        deterministic: bool = False,
+        generator: torch.Generator | None = None,
+    ) -> Plan:
+        """Refine a Gaussian over action sequences and draw one of its elites."""
+        batch, device = len(z), z.device
+        members = torch.randperm(model.num_values, generator=generator, device=device)[:2].tolist()
+        # The policy's roll-outs stay the same over the iterations, so they are scored once.
+        policy_actions = z.new_zeros(self.horizon, batch, 0, model.action_dim)  # [H, B, P, A]
+        policy_scores = z.new_zeros(batch, 0)
+        if self.policy_samples > 0:
+            policy_actions = roll_out_policy(model, z, self.horizon, self.policy_samples, generator)
+            policy_scores = self.score(model, z, policy_actions, members, generator)
+        mean = memory["mean"].roll(-1, 1)
+        mean[:, -1] = 0
+        mean = torch.where(episode_start[:, None, None], 0.0, mean).transpose(0, 1)  # [H, B, A]
+        std = torch.full_like(mean, self.max_std)
+        iterations = self.iterations or (6 if model.action_dim < 20 else 8)
+        sampled = (self.horizon, batch, self.samples - self.policy_samples, model.action_dim)
+        for _ in range(iterations):
+            noise = torch.randn(sampled, generator=generator, device=device)
+            candidates = torch.addcmul(mean.unsqueeze(2), noise, std.unsqueeze(2)).clamp_(-1, 1)
+            scores = torch.cat((policy_scores, self.score(model, z, candidates, members, generator)), 1)  # [B, N]
+            candidates = torch.cat((policy_actions, candidates), 2)
+            top, index = scores.topk(self.elites, dim=1)  # [B, E]
+            gather = index[None, :, :, None].expand(self.horizon, -1, -1, model.action_dim)
+            elites = candidates.gather(2, gather)  # [H, B, E, A]
+            weights = torch.softmax(self.temperature * top, 1)  # [B, E]
+            mean = torch.einsum("be,hbea->hba", weights, elites)
+            variance = torch.einsum("be,hbea->hba", weights, (elites - mean.unsqueeze(2)).square())
+            std = variance.sqrt().clamp(self.min_std, self.max_std)
+        chosen = torch.multinomial(weights, 1, generator=generator)  # [B, 1]
+        first = elites[0].gather(1, chosen[:, :, None].expand(-1, -1, model.action_dim)).squeeze(1)  # [B, A]
+        action = first
+        if not deterministic:
+            noise = torch.randn(first.shape, generator=generator, device=device)
+            action = torch.addcmul(first, noise, std[0]).clamp(-1, 1)
+        value = (weights * top).sum(1)
+        info = {"value": value, "value_best": top[:, 0], "std": std[0].mean(1)}
+        if self.policy_samples > 0:
+            info["value_policy"] = policy_scores.mean(1)
+        return Plan(action, {"mean": mean.transpose(0, 1)}, first, std[0], value, info)
+
+    def score(
+        self,
+        model: WorldModel,
+        z: Tensor,
+        actions: Tensor,
+        members: list[int],
+        generator: torch.Generator | None,
+    ) -> Tensor:
+        """Predicted returns ``[B, N]`` of ``actions [H, B, N, A]`` from ``z [B, Z]``; 0 where they are not numbers."""
+        latents, last = imagine(model, z.unsqueeze(1), actions)
+        rewards = model.reward(latents, actions)  # [H, B, N]
+        reward_weights, value_weight = discounts(model, latents, last)
+        last_action = model.policy(last).sample(generator) if model.takes_action_in_value else None
+        if self.uncertainty_coef == 0:
+            value = model.values(last, last_action, members).mean(0)
+            score = (reward_weights * rewards).sum(0) + value_weight * value
+            return score.nan_to_num_(0.0, 0.0, 0.0)
+        ensemble = model.values(last, last_action)
+        penalty = uncertainty(ensemble) + uncertainty(model.values(latents, actions)).sum(0)
+        score = (reward_weights * rewards).sum(0) + value_weight * ensemble[members].mean(0)
+        return (score - self.uncertainty_coef * penalty).nan_to_num_(0.0, 0.0, 0.0)

@@ -1,0 +1,37 @@
+"""No planning: the policy prior acts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dream_agents.models.base import WorldModel
+from dream_agents.planners.base import Memory, Plan
+
+
+@dataclass
+class PolicyPlanner:
+    """Act with the policy: its mean if deterministic, a sample otherwise."""
+
+    def initial_memory(self, model: WorldModel, batch_size: int) -> Memory:
+        """Nothing is remembered."""
+        return {}
+
+    @torch.no_grad()
+    def plan(
+        self,
+        model: WorldModel,
+        z: Tensor,
+        memory: Memory,
+        episode_start: Tensor,
+        deterministic: bool = False,
+        generator: torch.Generator | None = None,
+    ) -> Plan:
+        """Ask the policy at ``z [B, Z]``."""
+        distribution = model.policy(z)
+        mean = distribution.mean
+        action = mean if deterministic else distribution.sample(generator)
+        value = model.values(z, action if model.takes_action_in_value else None).mean(0)
+        return Plan(action, {}, mean, torch.zeros_like(mean), value, {"value": value})

@@ -1,0 +1,5 @@
+"""Replay of sub-sequences."""
+
+from dream_agents.replay.sequence import SequenceBatch, SequenceReplayBuffer
+
+__all__ = ["SequenceBatch", "SequenceReplayBuffer"]
