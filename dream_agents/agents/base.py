@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
-import warnings
-from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
-import gymnasium as gym
 import numpy as np
 import torch
 from gymnasium import spaces
@@ -20,27 +16,26 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
 from stable_baselines3.common.vec_env import VecEnv
 
+from dream_agents.agents.checkpoint import (
+    newest_good_checkpoint,
+    read_checkpoint_task,
+    restore_training_state,
+    save_checkpoint,
+)
 from dream_agents.agents.policy import WorldModelPolicy
+from dream_agents.agents.task import (
+    check_spaces,
+    discount_from_episode_length,
+    make_config,
+    make_training_vec_env,
+)
 from dream_agents.learners.base import Backbone, Learner
 from dream_agents.models.base import WorldModel
 from dream_agents.planners import Memory, Planner, make_planner
 from dream_agents.replay import SequenceReplayBuffer
-from dream_agents.wrappers import OBS_TYPES, make_env, make_vec_env, task_info
-from dream_agents.wrappers.seeding import EpisodeSeeding
+from dream_agents.wrappers import OBS_TYPES, task_info
 
 SelfWorldModelAgent = TypeVar("SelfWorldModelAgent", bound="WorldModelAgent")
-
-
-def discount_from_episode_length(decisions: int | None) -> float:
-    """TD-MPC2's heuristic: clip((T/5 - 1) / (T/5), 0.95, 0.995) for T decisions an episode; 0.99 without a limit."""
-    if decisions is None:
-        return 0.99
-    fraction = decisions / 5
-    return float(np.clip((fraction - 1) / fraction, 0.95, 0.995))
-
-
-def _make_training_env(env: str | gym.Env[Any, Any], obs_type: str, options: dict[str, Any]) -> gym.Env[Any, Any]:
-    return EpisodeSeeding(make_env(env, obs_type=obs_type, **options))
 
 
 class WorldModelAgent(OffPolicyAlgorithm):
@@ -125,17 +120,24 @@ class WorldModelAgent(OffPolicyAlgorithm):
     ):
         from dream_agents.registry import backbones
 
-        if isinstance(env, str) and env in self.policy_aliases and not isinstance(policy, str | type):
-            env, policy = policy, env  # Stable-Baselines3's order of the first two arguments
         if isinstance(env, str) and env in self.policy_aliases:
-            env, policy = policy, env  # type: ignore[assignment]
+            env, policy = policy, env  # type: ignore[assignment]  # Stable-Baselines3's order of these two
         if n_steps != 1:
-            raise ValueError(f"n_steps={n_steps}: the targets of world models have one step; leave n_steps at 1")
-        self.env_id = env if isinstance(env, str) else None
+            raise ValueError(
+                f"n_steps={n_steps}: the targets of world models have one step; leave n_steps at 1"
+            )
+        #: how the environments were made, as keyword arguments; ``env`` is None unless it was an id
+        self.task_kwargs: dict[str, Any] = {
+            "env": env if isinstance(env, str) else None,
+            "obs_type": obs_type,
+            "env_kwargs": env_kwargs or {},
+            "n_envs": n_envs,
+            "vec_env_cls": vec_env_cls,
+        }
         if env is not None and not isinstance(env, VecEnv):
-            env = self._make_training_vec_env(env, obs_type, env_kwargs or {}, n_envs, vec_env_cls, monitor_wrapper)
+            env = make_training_vec_env(**self.task_kwargs | {"env": env}, monitor=monitor_wrapper)
         if env is not None:
-            self._check_spaces(env)
+            check_spaces(env)
         super().__init__(
             policy,
             env,  # type: ignore[arg-type]
@@ -168,7 +170,7 @@ class WorldModelAgent(OffPolicyAlgorithm):
         self.model_kwargs = model_kwargs or {}
         self.episodic = episodic
         backbone_class: type[Backbone] = backbones.get(backbone)
-        self.learner_config = _make_config(backbone_class.config_class, learner_kwargs or {})
+        self.learner_config = make_config(backbone_class.config_class, learner_kwargs or {})
         self._planner = make_planner(planner, **(planner_kwargs or {}))
         self.training_planner: Planner | None = None
         if training_planner is not None:
@@ -179,33 +181,6 @@ class WorldModelAgent(OffPolicyAlgorithm):
         self._seed_phase_done = False
         if _init_setup_model:
             self._setup_model()
-
-    @staticmethod
-    def _make_training_vec_env(
-        env: str | gym.Env[Any, Any],
-        obs_type: str,
-        options: dict[str, Any],
-        n_envs: int,
-        vec_env_cls: str,
-        monitor: bool,
-    ) -> VecEnv:
-        if isinstance(env, str):
-            make = partial(_make_training_env, env, obs_type, options)
-            return make_vec_env(make, n_envs, vec_env_cls=vec_env_cls, monitor=monitor)
-        return make_vec_env(_make_training_env(env, obs_type, options), 1, monitor=monitor)
-
-    @staticmethod
-    def _check_spaces(env: VecEnv) -> None:
-        if not isinstance(env.action_space, spaces.Box):
-            raise ValueError(
-                f"action space {env.action_space} is not a Box: world-model agents plan continuous actions; "
-                "for discrete actions use e.g. stable_baselines3.DQN or PPO"
-            )
-        if not isinstance(env.observation_space, spaces.Box):
-            raise ValueError(
-                f"observation space {env.observation_space} is not a Box; pass the environment's id or the "
-                "gymnasium.Env itself, which are flattened, or wrap it in gymnasium.wrappers.FlattenObservation"
-            )
 
     # ---------------------------------------------------------------- set-up
 
@@ -290,7 +265,9 @@ class WorldModelAgent(OffPolicyAlgorithm):
         progress_bar: bool = False,
     ) -> Any:
         starts_new_episodes = reset_num_timesteps or self._last_obs is None
-        result = super()._setup_learn(total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar)
+        result = super()._setup_learn(
+            total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar
+        )
         if starts_new_episodes:
             assert self.replay_buffer is not None
             self.replay_buffer.start_episodes()
@@ -384,14 +361,21 @@ class WorldModelAgent(OffPolicyAlgorithm):
     def set_env(self, env: GymEnv, force_reset: bool = True) -> None:
         """Continue in another environment with the same spaces."""
         if not isinstance(env, VecEnv):
-            env = self._make_training_vec_env(env, self.obs_type, {}, 1, "dummy", True)
-        self._check_spaces(env)
+            env = make_training_vec_env(env, self.obs_type)
+        check_spaces(env)
         super().set_env(env, force_reset)
         self._action_repeat = task_info(env).action_repeat
         self._plan_memory = None
 
     def _excluded_save_params(self) -> list[str]:
-        own = ["learner", "generators", "_plan_memory", "_last_obs", "_last_original_obs", "_last_episode_starts"]
+        own = [
+            "learner",
+            "generators",
+            "_plan_memory",
+            "_last_obs",
+            "_last_original_obs",
+            "_last_episode_starts",
+        ]
         return [*super()._excluded_save_params(), *own]
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
@@ -403,14 +387,30 @@ class WorldModelAgent(OffPolicyAlgorithm):
     ) -> SelfWorldModelAgent:
         """Load what :meth:`save` wrote; ``env`` may be an environment id. See Stable-Baselines3's ``load``."""
         if isinstance(env, str):
-            env = cls._make_training_vec_env(env, kwargs.get("obs_type", "state"), {}, 1, "dummy", True)
+            env = make_training_vec_env(env, kwargs.get("obs_type", "state"))
         return super().load(path, env, **kwargs)
 
+    def save_checkpoint(self, folder: str | Path) -> Path:
+        """Write a checkpoint with replay buffer and random states into ``folder``; see :class:`CheckpointCallback`."""
+        return save_checkpoint(self, folder)
 
-def _make_config(config_class: type, options: dict[str, Any]) -> Any:
-    """Build a learner's configuration; unknown names raise and list the known ones."""
-    known = [field.name for field in dataclasses.fields(config_class)]
-    unknown = sorted(set(options) - set(known))
-    if unknown:
-        raise ValueError(f"{config_class.__name__} has no {', '.join(unknown)}; its options are {', '.join(known)}")
-    return config_class(**options)
+    @classmethod
+    def load_checkpoint(
+        cls: type[SelfWorldModelAgent], folder: str | Path, env: GymEnv | str | None = None, **kwargs: Any
+    ) -> SelfWorldModelAgent:
+        """Go on from the newest good checkpoint; bad ones are named in a warning.
+
+        Continue with ``learn(more_decisions, reset_num_timesteps=False)``.
+
+        :param folder: what was given to :class:`CheckpointCallback`, or one checkpoint
+        :param env: needed where the agent was not made with an environment id
+        :param kwargs: as for :meth:`load`
+        :raises FileNotFoundError: if no checkpoint is good
+        """
+        checkpoint = newest_good_checkpoint(folder)
+        task = read_checkpoint_task(checkpoint)
+        if env is None and task["env"] is not None:
+            env = make_training_vec_env(**task)
+        agent = cls.load(checkpoint / "agent.zip", env, **kwargs)
+        restore_training_state(agent, checkpoint)
+        return agent

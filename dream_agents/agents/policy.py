@@ -121,7 +121,9 @@ class WorldModelPolicy(BasePolicy):
         if state is None:
             starts = torch.ones(len(obs), dtype=torch.bool, device=self.device)
         else:
-            memory = {k: self._as_memory(k, v, old) for (k, old), v in zip(memory.items(), state, strict=True)}
+            memory = {
+                k: self._as_memory(k, v, old) for (k, old), v in zip(memory.items(), state, strict=True)
+            }
             given = np.zeros(len(obs), bool) if episode_start is None else np.asarray(episode_start, bool)
             starts = torch.as_tensor(given, device=self.device)
         generator = torch.Generator(self.device)

@@ -46,7 +46,12 @@ class Backbone(Protocol):
 
     @staticmethod
     def build_world_model(
-        obs_shape: tuple[int, ...], action_dim: int, model_size: Any, discount: float, episodic: bool, **kwargs: Any
+        obs_shape: tuple[int, ...],
+        action_dim: int,
+        model_size: Any,
+        discount: float,
+        episodic: bool,
+        **kwargs: Any,
     ) -> WorldModel:
         """Make the networks."""
         ...

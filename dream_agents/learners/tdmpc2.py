@@ -96,7 +96,10 @@ class TDMPC2Learner(Learner):
         others = [p for head in heads if head is not None for p in head.parameters()]
         self.model_parameters = encoder + others
         self.policy_parameters = list(model.policy_head.parameters())
-        groups = [{"params": encoder, "lr_scale": config.encoder_lr_scale}, {"params": others, "lr_scale": 1.0}]
+        groups = [
+            {"params": encoder, "lr_scale": config.encoder_lr_scale},
+            {"params": others, "lr_scale": 1.0},
+        ]
         self.optimizers = {
             "model": torch.optim.Adam(groups, fused=True),
             "policy": torch.optim.Adam(
@@ -189,7 +192,11 @@ class TDMPC2Learner(Learner):
         targets = td_target.expand(model.num_values, *td_target.shape)
         value = weights @ model.two_hot.cross_entropy(value_logits, targets).mean((0, 2))
         loss = config.consistency_coef * consistency + config.reward_coef * reward + config.value_coef * value
-        metrics = {"train/consistency_loss": consistency, "train/reward_loss": reward, "train/value_loss": value}
+        metrics = {
+            "train/consistency_loss": consistency,
+            "train/reward_loss": reward,
+            "train/value_loss": value,
+        }
         if model.episodic:
             logits = model.termination_logit(latents[1:])
             termination = F.binary_cross_entropy_with_logits(logits, batch.terminated)
@@ -243,7 +250,11 @@ class TDMPC2Backbone:
 
     @staticmethod
     def build_learner(
-        world_model: WorldModel, config: TDMPC2Config, learning_rate: float, tau: float, generator: torch.Generator
+        world_model: WorldModel,
+        config: TDMPC2Config,
+        learning_rate: float,
+        tau: float,
+        generator: torch.Generator,
     ) -> TDMPC2Learner:
         """Make the learner of a :class:`TDMPCWorldModel`."""
         assert isinstance(world_model, TDMPCWorldModel)

@@ -70,6 +70,10 @@ class ActionDistribution(Protocol):
         """The deterministic action ``[..., A]``."""
         ...
 
+    def expand(self, *sizes: int) -> ActionDistribution:
+        """The same distribution over leading dimensions ``sizes``; -1 keeps one."""
+        ...
+
     def sample(self, generator: torch.Generator | None = None) -> Tensor:
         """A reparametrised sample ``[..., A]``."""
         ...
@@ -101,6 +105,10 @@ class SquashedGaussian:
     def mean(self) -> Tensor:
         """tanh of the Gaussian's mean."""
         return torch.tanh(self.raw_mean)
+
+    def expand(self, *sizes: int) -> SquashedGaussian:
+        """The same distribution over leading dimensions ``sizes``; -1 keeps one."""
+        return SquashedGaussian(self.raw_mean.expand(*sizes, -1), self.log_std.expand(*sizes, -1))
 
     def sample(self, generator: torch.Generator | None = None) -> Tensor:
         """A reparametrised sample, in [-1, 1]."""

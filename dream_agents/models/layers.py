@@ -10,6 +10,9 @@ import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
 
+#: up to here one call of PyTorch's kernel is cheaper than several vectorized ones
+_FEW_ELEMENTS = 4096
+
 
 class _CPUMish(torch.autograd.Function):
     """Mish through one sigmoid: x * p / (2 - p) with p = s (2 - s), s = sigmoid(x).
@@ -35,7 +38,7 @@ class _CPUMish(torch.autograd.Function):
 
 def mish(x: Tensor) -> Tensor:
     """Mish activation, x * tanh(softplus(x)) (Misra 2019)."""
-    if not x.is_cpu:
+    if not x.is_cpu or x.numel() <= _FEW_ELEMENTS:
         return F.mish(x)
     if torch.compiler.is_compiling():
         p = torch.sigmoid(x)
@@ -56,7 +59,8 @@ class SimNorm(nn.Module):
         if x.dtype == torch.bfloat16:
             x = x.float()
         groups = x.unflatten(-1, (-1, self.group_size))
-        if x.is_cpu:  # a softmax over eight neighbours runs element by element; over a strided dimension it is vectorized
+        if x.is_cpu and x.numel() > _FEW_ELEMENTS:
+            # A softmax over eight neighbours runs element by element; over a strided dimension it is vectorized.
             return groups.transpose(-1, -2).contiguous().softmax(-2).transpose(-1, -2).flatten(-2)
         return groups.softmax(-1).flatten(-2)
 
@@ -69,6 +73,58 @@ def drop_before_norm(x: Tensor, share: float) -> Tensor:
     entries = torch.randint(x.numel(), (round(share * x.numel()),), device=x.device)
     x.view(-1).index_fill_(0, entries, 0.0)
     return x
+
+
+class EnsembleLinear(nn.Module):
+    """A layer of several independent networks, evaluated in one batched product.
+
+    :param members: networks M
+    :param in_features: width of the input
+    :param out_features: width of the output
+    :param normed: follow with LayerNorm and Mish; otherwise a last layer, in float32 even under autocast
+    :param dropout: share of entries that are dropped before the LayerNorm while training
+    """
+
+    def __init__(
+        self, members: int, in_features: int, out_features: int, normed: bool = True, dropout: float = 0.0
+    ):
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(members, out_features, in_features))
+        self.bias = nn.Parameter(torch.zeros(members, out_features))
+        self.ln = EnsembleNorm(members, out_features) if normed else None
+        self.dropout = dropout
+        nn.init.trunc_normal_(self.weight, std=0.02)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``[M, rows, in_features]`` to ``[M, rows, out_features]``."""
+        if self.ln is None:
+            with torch.autocast(x.device.type, enabled=False):
+                return torch.baddbmm(
+                    self.bias.unsqueeze(1), x.to(self.weight.dtype), self.weight.transpose(1, 2)
+                )
+        x = torch.baddbmm(self.bias.unsqueeze(1), x, self.weight.transpose(1, 2))
+        if self.dropout > 0 and self.training:
+            x = drop_before_norm(x, self.dropout)
+        x = F.layer_norm(x, x.shape[-1:])
+        return mish(torch.addcmul(self.ln.bias.unsqueeze(1), x, self.ln.weight.unsqueeze(1)))
+
+    def forward_member(self, x: Tensor, member: int) -> Tensor:
+        """Map ``[rows, in_features]`` to ``[rows, out_features]`` by one of the networks, without dropout."""
+        weight, bias = self.weight[member], self.bias[member]
+        if self.ln is None:
+            with torch.autocast(x.device.type, enabled=False):
+                return F.linear(x.to(weight.dtype), weight, bias)
+        x = F.linear(x, weight, bias)
+        return mish(F.layer_norm(x, x.shape[-1:], self.ln.weight[member], self.ln.bias[member]))
+
+
+class EnsembleNorm(nn.Module):
+    """Gains and offsets of the LayerNorms of an ensemble's layer, each ``[M, width]``."""
+
+    def __init__(self, members: int, width: int):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(members, width))
+        self.bias = nn.Parameter(torch.zeros(members, width))
 
 
 class NormedLinear(nn.Linear):
@@ -88,10 +144,10 @@ class NormedLinear(nn.Linear):
 
     def forward(self, input: Tensor) -> Tensor:
         """Map ``[..., in_features]`` to ``[..., out_features]``."""
-        x = super().forward(input)
+        x = F.linear(input, self.weight, self.bias)
         if self.dropout > 0 and self.training:
             x = drop_before_norm(x, self.dropout)
-        return self.activation(self.ln(x))
+        return self.activation(F.layer_norm(x, self.ln.normalized_shape, self.ln.weight, self.ln.bias))
 
 
 class OutputLinear(nn.Linear):

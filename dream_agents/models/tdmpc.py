@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from dream_agents.models.base import WorldModel
 from dream_agents.models.heads import SquashedGaussian, TwoHot
-from dream_agents.models.layers import NormedLinear, SimNorm, initialize, mlp
+from dream_agents.models.layers import EnsembleLinear, NormedLinear, SimNorm, initialize, mlp
 
 
 @dataclass(frozen=True)
@@ -44,16 +45,38 @@ TDMPC_SIZES = {
 }
 
 
-class ValueEnsemble(nn.ModuleList):
-    """Independently initialised Q-networks (z, a) -> two-hot logits."""
+class ValueEnsemble(nn.Sequential):
+    """Independently initialised Q-networks (z, a) -> two-hot logits; the last layer's weights start at zero.
+
+    :param members: networks M
+    :param in_features: width of (z, a)
+    :param width: hidden width
+    :param num_bins: logits
+    :param dropout: dropout in the first layer while training
+    """
 
     def __init__(self, members: int, in_features: int, width: int, num_bins: int, dropout: float = 0.0):
-        super().__init__(mlp(in_features, [width, width], num_bins, dropout) for _ in range(members))
+        last = EnsembleLinear(members, width, num_bins, normed=False)
+        nn.init.zeros_(last.weight)
+        super().__init__(
+            EnsembleLinear(members, in_features, width, dropout=dropout),
+            EnsembleLinear(members, width, width),
+            last,
+        )
 
     def forward(self, z_action: Tensor, members: Sequence[int] | None = None) -> Tensor:
-        """Logits ``[M, ..., num_bins]`` of the chosen members (all by default)."""
-        chosen = range(len(self)) if members is None else members
-        return torch.stack([self[i](z_action) for i in chosen])
+        """Logits ``[M, ..., num_bins]`` of the chosen members, without dropout, or of all."""
+        rows = z_action.flatten(0, -2)
+        if members is None:
+            logits = rows.expand(len(self[0].weight), *rows.shape)
+            for layer in self:
+                logits = layer(logits)
+        else:
+            chosen = [rows] * len(members)
+            for layer in self:
+                chosen = [layer.forward_member(x, member) for x, member in zip(chosen, members, strict=True)]
+            logits = torch.stack(chosen)
+        return logits.unflatten(1, z_action.shape[:-1])
 
 
 class TDMPCWorldModel(WorldModel):
@@ -96,7 +119,7 @@ class TDMPCWorldModel(WorldModel):
             return NormedLinear(in_features, size.latent_dim, SimNorm(size.simnorm_dim))
 
         widths = [obs_dim, *[size.enc_dim] * max(size.num_enc_layers - 1, 1)]
-        layers = [NormedLinear(i, o) for i, o in zip(widths, widths[1:])]
+        layers = [NormedLinear(i, o) for i, o in itertools.pairwise(widths)]
         self.encoder = nn.Sequential(*layers, to_latent(size.enc_dim))
         self.dynamics = nn.Sequential(
             NormedLinear(z_action_dim, size.mlp_dim),
@@ -108,8 +131,7 @@ class TDMPCWorldModel(WorldModel):
         self.policy_head = mlp(size.latent_dim, hidden, 2 * action_dim)
         self.value_heads = ValueEnsemble(size.num_values, z_action_dim, size.mlp_dim, bins, value_dropout)
         self.apply(initialize)
-        for head in (self.reward_head, *self.value_heads):
-            nn.init.zeros_(head[-1].weight)
+        nn.init.zeros_(self.reward_head[-1].weight)
         self.target_value_heads = ValueEnsemble(size.num_values, z_action_dim, size.mlp_dim, bins)
         self.target_value_heads.load_state_dict(self.value_heads.state_dict())
         self.target_value_heads.requires_grad_(False)

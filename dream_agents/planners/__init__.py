@@ -20,11 +20,15 @@ def make_planner(planner: str | Planner, **options: Any) -> Planner:
 
     if not isinstance(planner, str):
         if options:
-            raise ValueError(f"options {sorted(options)} go with a planner's name; {planner!r} is made already")
+            raise ValueError(
+                f"options {sorted(options)} go with a planner's name; {planner!r} is made already"
+            )
         return planner
     planner_class = planners.get(planner)
     try:
         return planner_class(**options)
     except TypeError as error:
         fields = ", ".join(getattr(planner_class, "__dataclass_fields__", {}))
-        raise ValueError(f'planner "{planner}" does not take {options}: {error}; its options are {fields}') from error
+        raise ValueError(
+            f'planner "{planner}" does not take {options}: {error}; its options are {fields}'
+        ) from error

@@ -84,8 +84,7 @@ def roll_out_policy(
     latent = z.unsqueeze(1)  # [B, 1, Z]
     actions: list[Tensor] = []
     for h in range(horizon):
-        distribution = model.policy(latent.expand(-1, candidates, -1) if h == 0 else latent)
-        actions.append(distribution.sample(generator))
+        actions.append(model.policy(latent).expand(-1, candidates).sample(generator))
         if h + 1 < horizon:
             latent = model.next(latent, actions[-1])
     return torch.stack(actions)

@@ -45,7 +45,9 @@ class DreamPlanner:
     def __post_init__(self) -> None:
         check_positive(self, horizon=self.horizon, candidates=self.candidates)
         if self.iterations < 0 or self.step_size < 0 or self.exploration_std < 0 or self.uncertainty_coef < 0:
-            raise ValueError(f"{self}: iterations, step_size, uncertainty_coef and exploration_std must be at least 0")
+            raise ValueError(
+                f"{self}: iterations, step_size, uncertainty_coef and exploration_std must be at least 0"
+            )
         if not 0 <= self.reuse <= 1:
             raise ValueError(f"DreamPlanner(reuse={self.reuse}): reuse must lie in [0, 1]")
 
@@ -68,7 +70,9 @@ class DreamPlanner:
     ) -> Plan:
         """Improve policy roll-outs by gradient ascent and take the best one's first action."""
         with torch.no_grad():
-            proposal = roll_out_policy(model, z, self._length(model), self.candidates, generator)  # [H(+1), B, N, A]
+            proposal = roll_out_policy(
+                model, z, self._length(model), self.candidates, generator
+            )  # [H(+1), B, N, A]
             actions = self.mix_with_previous(proposal, memory, episode_start)
         actions, objective, info = self.improve(model, z, actions)
         with torch.no_grad():
@@ -90,7 +94,9 @@ class DreamPlanner:
         reuse = torch.where(episode_start, 0.0, self.reuse)[:, None, None]  # [B, 1, 1]
         return torch.lerp(proposal, shifted, reuse)
 
-    def improve(self, model: WorldModel, z: Tensor, actions: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    def improve(
+        self, model: WorldModel, z: Tensor, actions: Tensor
+    ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """Ascend the objective.
 
         :param z: latents ``[B, Z]``
@@ -112,7 +118,9 @@ class DreamPlanner:
             info = {"uncertainty": penalty.mean(1)}
         return actions, objective.detach(), info
 
-    def _describe(self, objective: Tensor, penalty: Tensor, gradient: Tensor, change: Tensor) -> dict[str, Tensor]:
+    def _describe(
+        self, objective: Tensor, penalty: Tensor, gradient: Tensor, change: Tensor
+    ) -> dict[str, Tensor]:
         """What TensorBoard shows, each ``[B]``; the value after the step is its first-order prediction."""
         gain = (gradient * change).sum((0, 3))  # [B, N]
         return {

@@ -86,7 +86,9 @@ class MPPIPlanner:
         for _ in range(iterations):
             noise = torch.randn(sampled, generator=generator, device=device)
             candidates = torch.addcmul(mean.unsqueeze(2), noise, std.unsqueeze(2)).clamp_(-1, 1)
-            scores = torch.cat((policy_scores, self.score(model, z, candidates, members, generator)), 1)  # [B, N]
+            scores = torch.cat(
+                (policy_scores, self.score(model, z, candidates, members, generator)), 1
+            )  # [B, N]
             candidates = torch.cat((policy_actions, candidates), 2)
             top, index = scores.topk(self.elites, dim=1)  # [B, E]
             gather = index[None, :, :, None].expand(self.horizon, -1, -1, model.action_dim)

@@ -123,7 +123,9 @@ class SequenceReplayBuffer(ReplayBuffer):
         ended = np.flatnonzero(done)
         if len(ended) > 0:
             slots = self.positions[ended]
-            self.observations[slots, ended] = np.asarray(next_obs).reshape(self.n_envs, *self.obs_shape)[ended]
+            self.observations[slots, ended] = np.asarray(next_obs).reshape(self.n_envs, *self.obs_shape)[
+                ended
+            ]
             self.episode_ids[slots, ended] = self._current_ids[ended]
             self._advance(ended)
             self.start_episodes(ended)
@@ -144,14 +146,22 @@ class SequenceReplayBuffer(ReplayBuffer):
         length = self.sequence_length
         newest = (self.positions[envs] - 1 - slots) % self.buffer_size  # steps until the newest slot
         ids = self.episode_ids[slots, envs]
-        return (newest >= length) & (ids >= 0) & (ids == self.episode_ids[(slots + length) % self.buffer_size, envs])
+        return (
+            (newest >= length)
+            & (ids >= 0)
+            & (ids == self.episode_ids[(slots + length) % self.buffer_size, envs])
+        )
 
     def _draw_starts(self, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
         """Uniform start points: rejection sampling, since nearly every slot is one; else a draw from the full list."""
         slots, envs = np.empty(0, np.int64), np.empty(0, np.int64)
         bounds = np.cumsum(self.filled)
         for _ in range(4):
-            flat = self.rng.integers(bounds[-1], size=batch_size + 16) if bounds[-1] > 0 else np.empty(0, np.int64)
+            flat = (
+                self.rng.integers(bounds[-1], size=batch_size + 16)
+                if bounds[-1] > 0
+                else np.empty(0, np.int64)
+            )
             env = np.searchsorted(bounds, flat, side="right")
             slot = flat - (bounds - self.filled)[env]
             keep = self._is_start(slot, env)

@@ -1,0 +1,44 @@
+"""``dream-agents bench``: the speed of planners, updates and replay."""
+
+from __future__ import annotations
+
+import json as json_module
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def bench(
+    json: Annotated[Path | None, typer.Option(help="write machine and figures to this file")] = None,
+    repeats: Annotated[int, typer.Option(min=1, help="rounds that medians are taken over")] = 15,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="CPU threads; PyTorch's choice by default")
+    ] = None,
+) -> None:
+    """Measure planning, updates, replay and control on this machine, with random weights."""
+    import torch
+    from rich.console import Console
+    from rich.table import Table
+
+    from dream_agents.evaluation.benchmark import as_dict, describe_machine, run_benchmark
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    console = Console()
+    machine = describe_machine()
+    console.print(
+        f"{machine['processor']}, {machine['threads']} threads, Python {machine['python']}, "
+        + ", ".join(f"{name} {number}" for name, number in machine["versions"].items())
+    )
+    with console.status("measuring") as status:
+        rows = run_benchmark(repeats, lambda step: status.update(f"measuring {step}"))
+    table = Table("what", "figure", "unit", "asked for", "reached")
+    for row in rows:
+        asked = "" if row.target is None else f"{'at least' if row.at_least else 'at most'} {row.target:g}"
+        reached = {None: "", True: "yes", False: "no"}[row.reached]
+        table.add_row(row.name, f"{row.value:.3g}", row.unit, asked, reached)
+    console.print(table)
+    if json is not None:
+        json.write_text(json_module.dumps(as_dict(rows), indent=1))
+        console.print(f"written to {json}")

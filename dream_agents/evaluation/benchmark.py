@@ -1,0 +1,247 @@
+"""Speed of planners, updates and replay, as ratios measured in one run.
+
+Times on different machines compare badly, so each is also divided by the time of a 512 x 512 x 512 float32 matrix
+product on the same threads, measured in turns with it.
+"""
+
+from __future__ import annotations
+
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium import spaces
+
+from dream_agents.agents.policy import WorldModelPolicy
+from dream_agents.learners.tdmpc2 import TDMPC2Backbone, TDMPC2Config
+from dream_agents.planners import Planner, make_planner
+from dream_agents.replay import SequenceBatch, SequenceReplayBuffer
+
+OBS_DIM, ACTION_DIM, BATCH_SIZE, BUFFER_STEPS = 24, 6, 256, 1_000_000
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One figure of the benchmark.
+
+    :param name: what was measured
+    :param value: the figure
+    :param unit: what it counts
+    :param target: what the project asks of it, None where it asks nothing
+    :param at_least: whether ``target`` is a lower bound; an upper bound otherwise
+    """
+
+    name: str
+    value: float
+    unit: str
+    target: float | None = None
+    at_least: bool = True
+
+    @property
+    def reached(self) -> bool | None:
+        """Whether the target is met; None without one."""
+        if self.target is None:
+            return None
+        return self.value >= self.target if self.at_least else self.value <= self.target
+
+
+def describe_machine() -> dict[str, Any]:
+    """Processor, threads and versions that the figures depend on."""
+    names = ("dream-agents", "torch", "numpy", "stable-baselines3", "gymnasium")
+    return {
+        "processor": _processor(),
+        "platform": platform.platform(),
+        "threads": torch.get_num_threads(),
+        "python": platform.python_version(),
+        "versions": {name: version(name) for name in names},
+    }
+
+
+def run_benchmark(
+    repeats: int = 15, progress: Callable[[str], None] = lambda step: None
+) -> list[Measurement]:
+    """Measure everything with random weights: sizes, not what they learned, decide the times.
+
+    :param repeats: rounds a median is taken over
+    :param progress: told what is measured next
+    """
+    progress("planning, 5M")
+    policy = _policy("5M")
+    times = _in_turns(
+        {
+            "matmul": _matmul(),
+            "mppi": _plan(policy, "mppi"),
+            "dream": _plan(policy, "dream"),
+        },
+        repeats,
+        {"dream": 10, "matmul": 10},
+    )
+    units = {name: seconds / times["matmul"] for name, seconds in times.items()}
+    rows = [
+        Measurement("512x512x512 float32 matrix product", 1e3 * times["matmul"], "ms"),
+        Measurement("MPPI time / Dream-MPC time, 5M, 1 environment", times["mppi"] / times["dream"], "x", 35),
+        Measurement("Dream-MPC plan, 5M", 1e3 * times["dream"], "ms"),
+        Measurement("Dream-MPC plan, 5M", units["dream"], "matrix products", 5, at_least=False),
+        Measurement("MPPI plan, 5M", 1e3 * times["mppi"], "ms"),
+        Measurement("MPPI plan, 5M", units["mppi"], "matrix products", 190, at_least=False),
+    ]
+    progress("many environments")
+    rows.append(_many_environments(policy, repeats))
+    progress("updates")
+    rows += _updates(repeats)
+    progress("control")
+    rows.append(_control(repeats))
+    return rows
+
+
+def as_dict(rows: list[Measurement]) -> dict[str, Any]:
+    """Machine and figures, ready for JSON."""
+    return {
+        "machine": describe_machine(),
+        "measurements": [asdict(row) | {"reached": row.reached} for row in rows],
+    }
+
+
+def _policy(size: str) -> WorldModelPolicy:
+    """A policy with random weights, made repeatable."""
+    torch.manual_seed(0)
+    kwargs = {"model_size": size, "discount": 0.99, "episodic": False}
+    return WorldModelPolicy(
+        spaces.Box(-np.inf, np.inf, (OBS_DIM,), np.float32),
+        spaces.Box(-1, 1, (ACTION_DIM,), np.float32),
+        lambda _: 3e-4,
+        backbone=TDMPC2Backbone,
+        model_kwargs=kwargs,
+        planner=make_planner("dream"),
+    )
+
+
+def _matmul() -> Callable[[], object]:
+    a, b = torch.randn(512, 512), torch.randn(512, 512)
+    return lambda: a @ b
+
+
+def _plan(policy: WorldModelPolicy, planner: str | Planner, n_envs: int = 1) -> Callable[[], object]:
+    """Encode and plan once for ``n_envs`` environments, with the previous plan in memory."""
+    planner = make_planner(planner)
+    obs = torch.randn(n_envs, OBS_DIM)
+    memory = policy.initial_memory(planner, n_envs)
+    starts = torch.zeros(n_envs, dtype=torch.bool)
+    generator = torch.Generator().manual_seed(0)
+    return lambda: policy.plan(obs, memory, starts, planner, True, generator)
+
+
+def _many_environments(policy: WorldModelPolicy, repeats: int, n_envs: int = 16) -> Measurement:
+    one, many = _plan(policy, "dream"), _plan(policy, "dream", n_envs)
+
+    def one_by_one() -> None:
+        for _ in range(n_envs):
+            one()
+
+    times = _in_turns({"calls": one_by_one, "batch": many}, repeats)
+    name = f"{n_envs} Dream-MPC plans one by one / in one call, 5M"
+    return Measurement(name, times["calls"] / times["batch"], "x", 4)
+
+
+def _updates(repeats: int) -> list[Measurement]:
+    """Updates at 5M in both precisions, and drawing their batch from a full buffer."""
+    buffer = _full_buffer()
+    batch = buffer.sample(BATCH_SIZE)
+    times = _in_turns(
+        {
+            "matmul": _matmul(),
+            "float32": _update(batch, None),
+            "bfloat16": _update(batch, "bfloat16"),
+            "sample": lambda: buffer.sample(BATCH_SIZE),
+        },
+        repeats,
+        {"matmul": 10, "sample": 10},
+    )
+    rows = []
+    for precision, target in (("float32", 170), ("bfloat16", 115)):
+        name = f"TD-MPC2 update, 5M, batch {BATCH_SIZE}, {precision}"
+        rows.append(Measurement(name, 1e3 * times[precision], "ms"))
+        rows.append(Measurement(name, times[precision] / times["matmul"], "matrix products", target, False))
+    share = 100 * times["sample"] / times["bfloat16"]
+    name = f"drawing {BATCH_SIZE} sub-sequences of {BUFFER_STEPS:,} steps, share of a bfloat16 update"
+    return [*rows, Measurement(name, share, "%", 1, at_least=False)]
+
+
+def _update(batch: SequenceBatch, autocast: str | None) -> Callable[[], object]:
+    torch.manual_seed(0)
+    model = TDMPC2Backbone.build_world_model((OBS_DIM,), ACTION_DIM, "5M")
+    config = TDMPC2Config(autocast=autocast)
+    learner = TDMPC2Backbone.build_learner(model, config, 3e-4, 0.01, torch.Generator().manual_seed(0))
+    return lambda: learner.update(batch)
+
+
+def _full_buffer() -> SequenceReplayBuffer:
+    """A buffer of :data:`BUFFER_STEPS` random steps in episodes of 500."""
+    observation_space = spaces.Box(-np.inf, np.inf, (OBS_DIM,), np.float32)
+    action_space = spaces.Box(-1, 1, (ACTION_DIM,), np.float32)
+    buffer = SequenceReplayBuffer(BUFFER_STEPS, observation_space, action_space, device="cpu", seed=0)
+    rng = np.random.default_rng(0)
+    arrays = buffer.state_arrays() | {
+        "observations": rng.standard_normal((BUFFER_STEPS, 1, OBS_DIM), dtype=np.float32),
+        "actions": rng.uniform(-1, 1, (BUFFER_STEPS, 1, ACTION_DIM)).astype(np.float32),
+        "rewards": rng.random((BUFFER_STEPS, 1), dtype=np.float32),
+        "terminated": np.zeros((BUFFER_STEPS, 1), np.float32),
+        "episode_ids": np.arange(BUFFER_STEPS)[:, None] // 500,
+        "filled": np.array([BUFFER_STEPS]),
+    }
+    buffer.load_state_arrays(arrays)
+    return buffer
+
+
+def _control(repeats: int, decisions: int = 50) -> Measurement:
+    """Whole decisions, observation to action, as a control loop asks for them."""
+    policy = _policy("1M")
+    rng = np.random.default_rng(0)
+    observations = rng.standard_normal((decisions, OBS_DIM)).astype(np.float32)
+
+    def control() -> None:
+        state = None
+        for observation in observations:
+            _, state = policy.predict(observation, state, deterministic=True)
+
+    seconds = _in_turns({"control": control}, repeats)["control"]
+    return Measurement("Dream-MPC, 1M, 1 environment", decisions / seconds, "decisions/s", 300)
+
+
+def _in_turns(
+    functions: dict[str, Callable[[], object]], repeats: int, calls: dict[str, int] | None = None
+) -> dict[str, float]:
+    """Median seconds a call, the functions taking turns so that a disturbance meets all of them.
+
+    :param calls: calls that are timed together, for short functions
+    """
+    calls = calls or {}
+    samples: dict[str, list[float]] = {name: [] for name in functions}
+    for _ in range(2):
+        for function in functions.values():
+            function()
+    for _ in range(repeats):
+        for name, function in functions.items():
+            count = calls.get(name, 1)
+            began = time.perf_counter()
+            for _ in range(count):
+                function()
+            samples[name].append((time.perf_counter() - began) / count)
+    return {name: statistics.median(values) for name, values in samples.items()}
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
