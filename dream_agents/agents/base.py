@@ -291,6 +291,8 @@ class WorldModelAgent(OffPolicyAlgorithm):
         """Do ``gradient_steps`` updates; the first call makes up for the random decisions before it, too."""
         assert self.replay_buffer is not None
         if not self._seed_phase_done:
+            if not self.replay_buffer.can_sample():
+                return
             self._seed_phase_done = True
             gradient_steps += int(self.learning_starts)
         self.learner.set_learning_rate(self.lr_schedule(self._current_progress_remaining))

@@ -1,1 +1,75 @@
-"""The dream-agents command."""
+"""The ``dream-agents`` command; one module a sub-command, which import what is slow only when they run."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import gymnasium as gym
+import typer
+from typer.core import TyperGroup
+
+from dream_agents.cli.agents import agents
+from dream_agents.cli.bench import bench
+from dream_agents.cli.console import say
+from dream_agents.cli.demo import demo
+from dream_agents.cli.envs import envs
+from dream_agents.cli.eval import eval
+from dream_agents.cli.planners import planners
+from dream_agents.cli.plot import plot
+from dream_agents.cli.train import train
+from dream_agents.wrappers import RenderingUnavailableError
+
+#: Errors whose text is meant for the user.
+_EXPLAINED = (ValueError, OSError, ImportError, RenderingUnavailableError, gym.error.Error)
+
+
+class _Commands(TyperGroup):
+    """Prints errors that explain themselves in one line, without a traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            raise
+        except _EXPLAINED as error:
+            if ctx.params.get("debug"):
+                raise
+            say(f"error: {error}", style="red")
+            raise typer.Exit(2) from error
+
+
+app = typer.Typer(
+    cls=_Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_show_locals=False
+)
+
+Debug = Annotated[
+    bool, typer.Option("--debug", envvar="DREAM_AGENTS_DEBUG", help="Show where an error comes from.")
+]
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from dream_agents import __version__
+
+        typer.echo(f"dream-agents {__version__}")
+        raise typer.Exit
+
+
+Version = Annotated[
+    bool,
+    typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and leave."),
+]
+
+
+@app.callback()
+def options(debug: Debug = False, version: Version = False) -> None:
+    """World-model reinforcement learning that plans."""
+
+
+for _command in (train, eval, demo, envs, planners, agents, bench, plot):
+    app.command()(_command)
+
+
+def main() -> None:
+    """Run the command: the entry point ``dream-agents``."""
+    app(prog_name="dream-agents")

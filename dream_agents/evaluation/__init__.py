@@ -1,1 +1,32 @@
-"""Evaluate, compare and report."""
+"""Evaluate, compare and report.
+
+    >>> from dream_agents.evaluation import compare, results_table
+    >>> results = compare(model, ["policy", "mppi", "dream"], episodes=10)
+    >>> rich.print(results_table(results))
+
+Importing this module imports neither PyTorch nor Stable-Baselines3 nor matplotlib.
+"""
+
+from dream_agents.evaluation.compare import compare
+from dream_agents.evaluation.curves import Curve, plot_learning_curve, read_own_curve, read_published_curve
+from dream_agents.evaluation.evaluate import evaluate, make_evaluation_env
+from dream_agents.evaluation.report import results_table, write_json, write_results
+from dream_agents.evaluation.result import EvaluationResult, bootstrap_interval
+from dream_agents.evaluation.video import VideoUnavailableError, record_video
+
+__all__ = [
+    "Curve",
+    "EvaluationResult",
+    "VideoUnavailableError",
+    "bootstrap_interval",
+    "compare",
+    "evaluate",
+    "make_evaluation_env",
+    "plot_learning_curve",
+    "read_own_curve",
+    "read_published_curve",
+    "record_video",
+    "results_table",
+    "write_json",
+    "write_results",
+]

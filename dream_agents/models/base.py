@@ -10,6 +10,7 @@ import torch.nn as nn
 from torch import Tensor
 
 from dream_agents.models.heads import ActionDistribution
+from dream_agents.models.objective import Objective, planning_objective
 
 
 class WorldModel(nn.Module, ABC):
@@ -59,6 +60,21 @@ class WorldModel(nn.Module, ABC):
 
         State-value models ignore ``action``.
         """
+
+    def objective_and_gradient(
+        self, z: Tensor, actions: Tensor, uncertainty_coef: float
+    ) -> tuple[Objective, Tensor]:
+        """The planning objective (Eq. 6) and its gradient with respect to the actions only.
+
+        :param z: latents ``[B, Z]``
+        :param actions: as for :func:`planning_objective`
+        :return: objective ``[B, N]`` and gradient, shaped as ``actions``
+        """
+        actions = actions.detach().requires_grad_()
+        with torch.enable_grad():
+            objective = planning_objective(self, z, actions, uncertainty_coef)
+            (gradient,) = torch.autograd.grad(objective.value.sum(), actions)
+        return Objective(objective.value.detach(), objective.penalty.detach()), gradient
 
     @abstractmethod
     def policy(self, z: Tensor) -> ActionDistribution:

@@ -10,6 +10,8 @@ import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
 
+from dream_agents.models.linear import linear
+
 #: up to here one call of PyTorch's kernel is cheaper than several vectorized ones
 _FEW_ELEMENTS = 4096
 
@@ -45,6 +47,18 @@ def mish(x: Tensor) -> Tensor:
         p = p * (2 - p)
         return x * p / (2 - p)
     return _CPUMish.apply(x)
+
+
+def mish_with_pullback(x: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+    """:func:`mish` and a function that pulls a gradient back through it, without autograd."""
+    if not x.is_cpu or x.numel() <= _FEW_ELEMENTS:
+        return F.mish(x), lambda gradient: torch.ops.aten.mish_backward(gradient, x)
+    s = torch.sigmoid(x)
+    p = (2 - s).mul_(s)
+    inverse = (2 - p).reciprocal_()
+    share = p * inverse  # tanh(softplus(x))
+    slope = s.mul_(p.neg_().add_(1)).mul_(inverse).mul_(inverse).mul_(x).mul_(4).add_(share)
+    return share.mul_(x), slope.mul
 
 
 class SimNorm(nn.Module):
@@ -113,8 +127,8 @@ class EnsembleLinear(nn.Module):
         weight, bias = self.weight[member], self.bias[member]
         if self.ln is None:
             with torch.autocast(x.device.type, enabled=False):
-                return F.linear(x.to(weight.dtype), weight, bias)
-        x = F.linear(x, weight, bias)
+                return linear(x.to(weight.dtype), weight, bias)
+        x = linear(x, weight, bias)
         return mish(F.layer_norm(x, x.shape[-1:], self.ln.weight[member], self.ln.bias[member]))
 
 
@@ -144,7 +158,7 @@ class NormedLinear(nn.Linear):
 
     def forward(self, input: Tensor) -> Tensor:
         """Map ``[..., in_features]`` to ``[..., out_features]``."""
-        x = F.linear(input, self.weight, self.bias)
+        x = linear(input, self.weight, self.bias)
         if self.dropout > 0 and self.training:
             x = drop_before_norm(x, self.dropout)
         return self.activation(F.layer_norm(x, self.ln.normalized_shape, self.ln.weight, self.ln.bias))
@@ -155,10 +169,8 @@ class OutputLinear(nn.Linear):
 
     def forward(self, input: Tensor) -> Tensor:
         """Map ``[..., in_features]`` to float ``[..., out_features]``."""
-        if torch.is_autocast_enabled(input.device.type):
-            with torch.autocast(input.device.type, enabled=False):
-                return super().forward(input.to(self.weight.dtype))
-        return super().forward(input)
+        with torch.autocast(input.device.type, enabled=False):
+            return linear(input.to(self.weight.dtype), self.weight, self.bias)
 
 
 def mlp(in_features: int, hidden: Sequence[int], out_features: int, dropout: float = 0.0) -> nn.Sequential:

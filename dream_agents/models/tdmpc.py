@@ -13,6 +13,8 @@ from torch import Tensor
 from dream_agents.models.base import WorldModel
 from dream_agents.models.heads import SquashedGaussian, TwoHot
 from dream_agents.models.layers import EnsembleLinear, NormedLinear, SimNorm, initialize, mlp
+from dream_agents.models.objective import Objective
+from dream_agents.models.tdmpc_gradient import objective_and_gradient
 
 
 @dataclass(frozen=True)
@@ -181,6 +183,12 @@ class TDMPCWorldModel(WorldModel):
     def target_values(self, z: Tensor, action: Tensor, members: Sequence[int] | None = None) -> Tensor:
         """Q_m(z, a) of the target networks, ``[M, ...]``."""
         return self.two_hot.decode(self.target_value_heads(join(z, action), members))
+
+    def objective_and_gradient(
+        self, z: Tensor, actions: Tensor, uncertainty_coef: float
+    ) -> tuple[Objective, Tensor]:
+        """The planning objective and its gradient, by a backward pass that is written out."""
+        return objective_and_gradient(self, z, actions, uncertainty_coef)
 
     def policy(self, z: Tensor) -> SquashedGaussian:
         """The policy prior pi(. | z)."""

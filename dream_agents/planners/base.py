@@ -63,20 +63,6 @@ class Planner(Protocol):
         ...
 
 
-def imagine(model: WorldModel, z: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
-    """Roll actions out.
-
-    :param z: latents that broadcast with one step's actions, ``[B, 1, Z]``
-    :param actions: ``[H, B, N, A]``
-    :return: visited latents ``[H, B, N, Z]``, starting with ``z``, and the last latent ``[B, N, Z]``
-    """
-    latents = [z.expand(*actions.shape[1:-1], z.shape[-1])]
-    latents.append(model.next(z, actions[0]))
-    for action in actions[1:]:
-        latents.append(model.next(latents[-1], action))
-    return torch.stack(latents[:-1]), latents[-1]
-
-
 def roll_out_policy(
     model: WorldModel, z: Tensor, horizon: int, candidates: int, generator: torch.Generator | None
 ) -> Tensor:
@@ -88,29 +74,6 @@ def roll_out_policy(
         if h + 1 < horizon:
             latent = model.next(latent, actions[-1])
     return torch.stack(actions)
-
-
-def discounts(model: WorldModel, latents: Tensor, last: Tensor) -> tuple[Tensor, Tensor]:
-    """Weights of the rewards ``[H, 1, 1]`` or ``[H, B, N]`` and of the last value, from gamma and continuation.
-
-    A reward counts in full where its latent is the start; later ones count while the task goes on (TD-MPC2's
-    treatment of episodic tasks).
-    """
-    horizon = len(latents)
-    gammas = model.discount ** torch.arange(horizon + 1, device=last.device, dtype=torch.float32)
-    if not model.episodic:
-        return gammas[:horizon, None, None], gammas[horizon]
-    goes_on = model.continuation(torch.cat((latents[1:], last.unsqueeze(0))))  # [H, B, N]
-    alive = torch.cat((torch.ones_like(goes_on[:1]), goes_on.cumprod(0)))  # [H + 1, B, N]
-    return gammas[:horizon, None, None] * alive[:horizon], gammas[horizon] * alive[horizon]
-
-
-def uncertainty(values: Tensor) -> Tensor:
-    """mean times standard deviation over an ensemble ``[M, ...]`` (Eq. 5); zero for a single member."""
-    if len(values) == 1:
-        return torch.zeros_like(values[0])
-    std, mean = torch.std_mean(values, 0)
-    return mean * std
 
 
 def check_positive(owner: object, **values: float) -> None:

@@ -8,15 +8,8 @@ import torch
 from torch import Tensor
 
 from dream_agents.models.base import WorldModel
-from dream_agents.planners.base import (
-    Memory,
-    Plan,
-    check_positive,
-    discounts,
-    imagine,
-    roll_out_policy,
-    uncertainty,
-)
+from dream_agents.models.objective import planning_objective
+from dream_agents.planners.base import Memory, Plan, check_positive, roll_out_policy
 
 
 @dataclass
@@ -59,6 +52,7 @@ class DreamPlanner:
     def _length(self, model: WorldModel) -> int:
         return self.horizon + int(model.takes_action_in_value)
 
+    @torch.no_grad()
     def plan(
         self,
         model: WorldModel,
@@ -69,22 +63,20 @@ class DreamPlanner:
         generator: torch.Generator | None = None,
     ) -> Plan:
         """Improve policy roll-outs by gradient ascent and take the best one's first action."""
-        with torch.no_grad():
-            proposal = roll_out_policy(
-                model, z, self._length(model), self.candidates, generator
-            )  # [H(+1), B, N, A]
-            actions = self.mix_with_previous(proposal, memory, episode_start)
+        proposal = roll_out_policy(
+            model, z, self._length(model), self.candidates, generator
+        )  # [H(+1), B, N, A]
+        actions = self.mix_with_previous(proposal, memory, episode_start)
         actions, objective, info = self.improve(model, z, actions)
-        with torch.no_grad():
-            best = objective.argmax(1)  # [B]
-            first = actions[0, torch.arange(len(z), device=z.device), best]  # [B, A]
-            action = first
-            if not deterministic and self.exploration_std > 0:
-                noise = torch.randn(first.shape, generator=generator, device=z.device)
-                action = (first + self.exploration_std * noise).clamp(-1, 1)
-            value = objective.gather(1, best[:, None]).squeeze(1)
-            std = torch.full_like(first, self.exploration_std)
-            info |= {"value": value, "candidate_spread": actions[0].std(1, correction=0).mean(1)}
+        best = objective.argmax(1)  # [B]
+        first = actions[0, torch.arange(len(z), device=z.device), best]  # [B, A]
+        action = first
+        if not deterministic and self.exploration_std > 0:
+            noise = torch.randn(first.shape, generator=generator, device=z.device)
+            action = (first + self.exploration_std * noise).clamp(-1, 1)
+        value = objective.gather(1, best[:, None]).squeeze(1)
+        std = torch.full_like(first, self.exploration_std)
+        info |= {"value": value, "candidate_spread": actions[0].std(1, correction=0).mean(1)}
         return Plan(action, {"plan": actions.transpose(0, 1)}, first, std, value, info)
 
     def mix_with_previous(self, proposal: Tensor, memory: Memory, episode_start: Tensor) -> Tensor:
@@ -103,20 +95,14 @@ class DreamPlanner:
         :param actions: ``[H(+1), B, N, A]``
         :return: improved actions, the objective ``[B, N]`` at the last gradient's point, and info
         """
-        info: dict[str, Tensor] = {}
-        for _ in range(self.iterations):
-            actions = actions.detach().requires_grad_()
-            with torch.enable_grad():
-                objective, penalty = self.objective(model, z, actions)
-                (gradient,) = torch.autograd.grad(objective.sum(), actions)
-            improved = torch.add(actions.detach(), gradient, alpha=self.step_size).clamp_(-1, 1)
-            info = self._describe(objective.detach(), penalty.detach(), gradient, improved - actions.detach())
-            actions = improved
         if self.iterations == 0:
-            with torch.no_grad():
-                objective, penalty = self.objective(model, z, actions)
-            info = {"uncertainty": penalty.mean(1)}
-        return actions, objective.detach(), info
+            objective = planning_objective(model, z, actions, self.uncertainty_coef)
+            return actions, objective.value, {"uncertainty": objective.penalty.mean(1)}
+        for _ in range(self.iterations):
+            objective, gradient = model.objective_and_gradient(z, actions, self.uncertainty_coef)
+            improved = torch.add(actions, gradient, alpha=self.step_size).clamp_(-1, 1)
+            change, actions = improved - actions, improved
+        return actions, objective.value, self._describe(objective.value, objective.penalty, gradient, change)
 
     def _describe(
         self, objective: Tensor, penalty: Tensor, gradient: Tensor, change: Tensor
@@ -130,23 +116,3 @@ class DreamPlanner:
             "step": change.abs().mean((0, 2, 3)),
             "uncertainty": penalty.mean(1),
         }
-
-    def objective(self, model: WorldModel, z: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
-        """J of Eq. 6 and the summed uncertainty of Eq. 5, both ``[B, N]``.
-
-        Only the dynamics runs step by step; rewards and values of all steps are evaluated in one call each.
-        """
-        latents, last = imagine(model, z.unsqueeze(1), actions[: self.horizon])
-        rewards = model.reward(latents, actions[: self.horizon])  # [H, B, N]
-        reward_weights, value_weight = discounts(model, latents, last)
-        last_action = actions[-1] if model.takes_action_in_value else None
-        if self.uncertainty_coef == 0 or model.num_values == 1:
-            value = model.values(last, last_action).mean(0)  # [B, N]
-            penalty = torch.zeros_like(value)
-        else:
-            every = torch.cat((latents, last.unsqueeze(0)))  # [H + 1, B, N, Z]
-            ensemble = model.values(every, actions if model.takes_action_in_value else None)
-            penalty = uncertainty(ensemble).sum(0)
-            value = ensemble[:, -1].mean(0)
-        objective = (reward_weights * rewards).sum(0) + value_weight * value - self.uncertainty_coef * penalty
-        return objective, penalty

@@ -8,15 +8,8 @@ import torch
 from torch import Tensor
 
 from dream_agents.models.base import WorldModel
-from dream_agents.planners.base import (
-    Memory,
-    Plan,
-    check_positive,
-    discounts,
-    imagine,
-    roll_out_policy,
-    uncertainty,
-)
+from dream_agents.models.objective import discounts, imagine, uncertainty
+from dream_agents.planners.base import Memory, Plan, check_positive, roll_out_policy
 
 
 @dataclass

@@ -168,15 +168,23 @@ class SequenceReplayBuffer(ReplayBuffer):
             slots, envs = np.append(slots, slot[keep]), np.append(envs, env[keep])
             if len(slots) >= batch_size:
                 return slots[:batch_size], envs[:batch_size]
-        grid_slots, grid_envs = np.indices((self.buffer_size, self.n_envs)).reshape(2, -1)
-        starts = np.flatnonzero(self._is_start(grid_slots, grid_envs))
-        if len(starts) == 0:
+        all_slots, all_envs = self._all_starts()
+        if len(all_slots) == 0:
             raise ValueError(
                 f"the replay buffer holds no sub-sequence of {self.sequence_length} steps inside one episode "
                 f"({self.size()} slots in use); collect more steps or use a shorter horizon"
             )
-        chosen = starts[self.rng.integers(len(starts), size=batch_size)]
-        return grid_slots[chosen], grid_envs[chosen]
+        chosen = self.rng.integers(len(all_slots), size=batch_size)
+        return all_slots[chosen], all_envs[chosen]
+
+    def _all_starts(self) -> tuple[np.ndarray, np.ndarray]:
+        slots, envs = np.indices((int(self.filled.max()), self.n_envs)).reshape(2, -1)
+        starts = self._is_start(slots, envs)
+        return slots[starts], envs[starts]
+
+    def can_sample(self) -> bool:
+        """Whether any episode is long enough for a sub-sequence yet."""
+        return len(self._all_starts()[0]) > 0
 
     def sample(self, batch_size: int, env: VecNormalize | None = None) -> SequenceBatch:  # type: ignore[override]
         """Draw sub-sequences uniformly over their start points.

@@ -1,0 +1,32 @@
+"""``dream-agents agents``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from dream_agents.cli.console import console, say
+
+Name = Annotated[str | None, typer.Argument(metavar="[NAME]", help="Explain the options of this agent.")]
+_SHOWN = {"backbone": "backbone", "planner": "planner"}
+
+
+def agents(name: Name = None) -> None:
+    """List agents, and with a name, every option that `train --set` takes."""
+    from dream_agents.cli.listing import print_options, things_table
+    from dream_agents.cli.signatures import keywords_of
+    from dream_agents.registry import agents as registered
+    from dream_agents.registry import backbones
+
+    if name is None:
+        console.print(things_table(registered, _SHOWN))
+        say("`dream-agents agents NAME` explains an agent's options.")
+        return
+    agent = registered.get(name)
+    print_options(f'Options of the agent "{name}"', agent)
+    keywords = keywords_of(agent)
+    if "backbone" in keywords:
+        backbone = keywords["backbone"].default
+        config = backbones.get(backbone).config_class
+        print_options(f'Options of the learner of "{backbone}"', config, "learner_kwargs.")

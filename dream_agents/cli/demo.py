@@ -1,0 +1,102 @@
+"""``dream-agents demo``."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dream_agents.cli.console import console, progress_bars, say
+
+if TYPE_CHECKING:
+    from dream_agents.agents.base import WorldModelAgent
+    from dream_agents.zoo import Card
+
+Name = Annotated[
+    str | None, typer.Option(help="An entry of the zoo. Default: the best one that is embedded.")
+]
+Episodes = Annotated[
+    int | None,
+    typer.Option(min=1, help="Episodes for each planner. Default: 1 to 5, by this machine's speed."),
+]
+Seed = Annotated[int, typer.Option(help="Seed of the episodes.")]
+Video = Annotated[Path, typer.Option(help="Where the video goes.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")]
+
+_PLANNERS = ("policy", "mppi", "dream")
+_BUDGET_SECONDS = 75.0
+_MOST_EPISODES = 5
+
+
+def demo(
+    name: Name = None,
+    episodes: Episodes = None,
+    seed: Seed = 0,
+    video: Video = Path("demo.mp4"),
+    device: Device = "auto",
+) -> None:
+    """Let a trained model act with three planners on its real task: no download, about two minutes."""
+    from dream_agents import zoo
+    from dream_agents.cli.options import check_device
+    from dream_agents.evaluation import compare, results_table
+
+    check_device(device)
+    card = zoo.card(name) if name is not None else _best_embedded()
+    say(f"{card.name}: {card.agent}, trained in {card.environment} for {card.decisions} decisions")
+    model = zoo.load(card.name if name is None else name, device=device)
+    count = episodes or _affordable_episodes(model)
+    with progress_bars() as update:
+        results = compare(model, _PLANNERS, episodes=count, seed=seed, progress=update)
+    console.print(results_table(results))
+    _film(model, video, seed)
+    say("")
+    say(f"Train one yourself:  dream-agents train {card.environment} --model-size 1M --eval-every 5000")
+    say(f"Compare planners:    dream-agents eval {card.name} --planner dream,policy --set dream.iterations=2")
+    say("Read on:             docs/quickstart.md, docs/planners.md, and `dream-agents --help`")
+
+
+def _best_embedded() -> Card:
+    from dream_agents import zoo
+
+    cards = [zoo.card(name) for name in zoo.names()]
+    embedded = [card for card in cards if card.source == "embedded"]
+    if not embedded:
+        raise ValueError("this installation has no embedded model; name one with --name")
+    return max(embedded, key=lambda card: card.best_mean)
+
+
+def _affordable_episodes(model: WorldModelAgent) -> int:
+    """As many episodes as all planners together can play here in the time that a demo may take."""
+    import numpy as np
+
+    from dream_agents.evaluation.evaluate import acting_with
+
+    assert model.env is not None
+    length = model.env.get_attr("spec", indices=[0])[0].max_episode_steps or 1000
+    obs = model.env.reset()
+    assert isinstance(obs, np.ndarray)
+    seconds = 0.0
+    for planner in _PLANNERS:
+        with acting_with(model, planner):
+            model.predict(obs, deterministic=True)  # the first call is slower
+            began = time.perf_counter()
+            model.predict(obs, deterministic=True)
+            seconds += time.perf_counter() - began
+    return max(1, min(_MOST_EPISODES, int(_BUDGET_SECONDS / (seconds * length))))
+
+
+def _film(model: WorldModelAgent, video: Path, seed: int) -> None:
+    """Film Dream-MPC, or say what is missing: the demo is worth running without a video, too."""
+    from gymnasium.error import DependencyNotInstalled
+
+    from dream_agents.evaluation import VideoUnavailableError, record_video
+    from dream_agents.wrappers import RenderingUnavailableError
+
+    try:
+        total = record_video(model, video, planner="dream", seed=seed)
+    except (RenderingUnavailableError, VideoUnavailableError, DependencyNotInstalled) as error:
+        say(f"no video: {error}", style="yellow")
+    else:
+        say(f"video: {video} (dream, return {total:.1f})")

@@ -1,0 +1,79 @@
+"""How a training run is doing, on the terminal or as lines in a log."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from datetime import timedelta
+from types import TracebackType
+
+import numpy as np
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+from dream_agents.cli.console import notes, say
+
+_WINDOW_SECONDS = 60.0
+_REDRAW_SECONDS = 0.25
+_LINE_SECONDS = 30.0
+
+
+class TrainingDisplay:
+    """Shows return, updates and decisions a second, and the time left.
+
+    On a terminal a bar is redrawn in place; anywhere else a line is written every half a minute.
+
+    :param total: decisions at the end of the run
+    :param decisions: decisions so far
+    """
+
+    def __init__(self, total: int, decisions: int = 0):
+        self.total = total
+        self.returns: deque[float] = deque(maxlen=10)
+        self._marks: deque[tuple[float, int, int]] = deque()  # time, decisions, updates
+        self._last_shown = float("-inf")
+        columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[status]}"))
+        self._progress = Progress(*columns, console=notes, disable=not notes.is_terminal)
+        self._task = self._progress.add_task("", total=total, completed=decisions, status="")
+
+    def __enter__(self) -> TrainingDisplay:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def update(self, decisions: int, updates: int, note: str = "") -> None:
+        """Show the state of the run, if the last time is long enough ago or there is a note.
+
+        :param decisions: decisions so far
+        :param updates: updates so far
+        :param note: what the run is busy with
+        """
+        now = time.perf_counter()
+        interval = _REDRAW_SECONDS if notes.is_terminal else _LINE_SECONDS
+        if not note and now - self._last_shown < interval:
+            return
+        self._last_shown = now
+        self._marks.append((now, decisions, updates))
+        while len(self._marks) > 2 and now - self._marks[0][0] > _WINDOW_SECONDS:
+            self._marks.popleft()
+        status = " | ".join(part for part in (self._returns(), self._rates(), note) if part)
+        self._progress.update(self._task, completed=decisions, status=status)
+        if not notes.is_terminal:
+            say(f"{decisions}/{self.total} decisions" + (f" | {status}" if status else ""))
+
+    def _returns(self) -> str:
+        if not self.returns:
+            return ""
+        return f"return {self.returns[-1]:.1f} (mean of {len(self.returns)}: {np.mean(self.returns):.1f})"
+
+    def _rates(self) -> str:
+        """Rates over the last minute, and what they mean for the rest of the run."""
+        (began, first_decisions, first_updates), (now, decisions, updates) = self._marks[0], self._marks[-1]
+        if now <= began or decisions <= first_decisions:
+            return ""
+        speed = (decisions - first_decisions) / (now - began)
+        left = timedelta(seconds=round((self.total - decisions) / speed))
+        return f"{(updates - first_updates) / (now - began):.1f} updates/s | {speed:.1f} decisions/s | {left} left"

@@ -1,0 +1,84 @@
+"""``dream-agents envs``."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from dream_agents.cli.console import console, say
+
+if TYPE_CHECKING:
+    from dream_agents.wrappers.base import Task
+
+Pattern = Annotated[str, typer.Argument(metavar="[FILTER]", help="Part of an id or another name of it.")]
+SuiteName = Annotated[
+    str | None,
+    typer.Option("--suite", help='A suite, e.g. "dmc"; "gymnasium" lists all of Gymnasium\'s ids.'),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def envs(pattern: Pattern = "", suite: SuiteName = None, as_json: AsJson = False) -> None:
+    """List environments: sizes, decisions an episode, frames a decision, other names."""
+    rows = _find(pattern, suite)
+    if as_json:
+        typer.echo(json.dumps(rows, indent=2))
+        return
+    from rich.table import Table
+
+    table = Table()
+    table.add_column("id", no_wrap=True)
+    for name in ("observation", "action", "decisions\nan episode", "action\nrepeat"):
+        table.add_column(name, justify="right")
+    table.add_column("also called")
+    columns = ("observation_size", "action_size", "max_episode_steps", "action_repeat")
+    for row in rows:
+        figures = ["-" if row[name] is None else str(row[name]) for name in columns]
+        table.add_row(row["id"], *figures, ", ".join(row["aliases"]))
+    console.print(table)
+    if len(rows) > 1:
+        say(f"{len(rows)} environments. Any other Gymnasium id with continuous actions works, too.")
+
+
+def _find(pattern: str, suite_name: str | None) -> list[dict[str, Any]]:
+    """Describe the environments that a pattern fits; if it names one exactly, that one, in full.
+
+    :raises ValueError: if there is none
+    """
+    from dream_agents.registry import PluginError, suites
+    from dream_agents.wrappers import describe, resolve
+
+    rows = []
+    names = [name for name in suites.names() if name != "gymnasium"] if suite_name is None else [suite_name]
+    for name in names:
+        try:
+            suite = suites.get(name)
+        except PluginError as error:
+            say(str(error), style="yellow")
+            continue
+        for id in suite.ids():
+            task = suite.task(id)
+            if any(pattern.lower() in spelling.lower() for spelling in (id, *task.aliases)):
+                rows.append(_row(name, task))
+    if len(rows) > 1 or (rows and not pattern):
+        return rows
+    suite, id = resolve(rows[0]["id"] if rows else pattern)
+    if suite_name is not None and suite.name != suite_name:
+        raise ValueError(f'no environment of the suite "{suite_name}" fits "{pattern}"')
+    info = describe(id)
+    return [{**vars(info), "aliases": list(info.aliases)}]
+
+
+def _row(suite: str, task: Task) -> dict[str, Any]:
+    return {
+        "id": task.id,
+        "suite": suite,
+        "observation_size": task.observation_size,
+        "action_size": task.action_size,
+        "max_episode_steps": task.max_episode_steps,
+        "action_repeat": task.action_repeat,
+        "episodic": task.episodic,
+        "aliases": list(task.aliases),
+    }

@@ -1,0 +1,131 @@
+"""``dream-agents eval``."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dream_agents.cli.console import console, progress_bars, say
+
+if TYPE_CHECKING:
+    from dream_agents.agents.base import WorldModelAgent
+    from dream_agents.evaluation import EvaluationResult
+    from dream_agents.planners import Planner
+
+Source = Annotated[
+    str, typer.Argument(metavar="MODEL", help="Name in the zoo, run's folder, saved .zip, or checkpoint.")
+]
+Env = Annotated[str | None, typer.Option(help="Environment's id. Default: what the model was trained in.")]
+Planners = Annotated[
+    str | None,
+    typer.Option("--planner", help="Planners to compare: dream,mppi,policy. Default: the model's."),
+]
+Episodes = Annotated[int, typer.Option(min=1, help="Episodes for each planner.")]
+NEnvs = Annotated[
+    int | None, typer.Option(min=1, help="Environments side by side. Default: one an episode, ten at most.")
+]
+Subproc = Annotated[bool, typer.Option("--subproc", help="Give each environment a process of its own.")]
+Seed = Annotated[int, typer.Option(help="Seed of the episodes, the same ones for each planner.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")]
+Agent = Annotated[str | None, typer.Option(help="Agent of a .zip that does not say it.")]
+Stochastic = Annotated[bool, typer.Option("--stochastic", help="Keep the exploration noise.")]
+Video = Annotated[Path | None, typer.Option(help="Film the first planner's first episode as an .mp4.")]
+Json = Annotated[Path | None, typer.Option("--json", help="Write the results to this file.")]
+CardFolder = Annotated[
+    Path | None, typer.Option("--card", help="Write the results into the model card in this folder.")
+]
+Set = Annotated[
+    list[str] | None, typer.Option("--set", metavar="PLANNER.OPTION=VALUE", help="E.g. dream.iterations=2.")
+]
+
+
+def eval(
+    model: Source,
+    env: Env = None,
+    planner: Planners = None,
+    episodes: Episodes = 10,
+    n_envs: NEnvs = None,
+    subproc: Subproc = False,
+    seed: Seed = 0,
+    device: Device = "auto",
+    agent: Agent = None,
+    stochastic: Stochastic = False,
+    video: Video = None,
+    json: Json = None,
+    card: CardFolder = None,
+    set: Set = None,
+) -> None:
+    """Compare planners on one model: return with its 95% interval, and milliseconds a decision."""
+    from dream_agents.cli.loading import load_model
+    from dream_agents.cli.options import check_device, planner_options
+    from dream_agents.evaluation import compare, record_video, results_table, write_results
+
+    names = [name.strip() for name in planner.split(",") if name.strip()] if planner else []
+    if card is not None and set:
+        raise ValueError("--card takes results of planners as they are; leave --set out")
+    if names:
+        planner_options(set or (), names)  # mistakes come to light before anything is loaded
+    check_device(device)
+    loaded = load_model(model, env, device, agent)
+    planners = _make_planners(loaded, names, set or [])
+    with progress_bars() as update:
+        results = compare(
+            loaded,
+            planners,
+            env,
+            episodes=episodes,
+            seed=seed,
+            n_envs=n_envs,
+            deterministic=not stochastic,
+            vec_env_cls="subproc" if subproc else "dummy",
+            progress=update,
+        )
+    console.print(results_table(results, f"{model} in {results[0].env}: {episodes} episodes, seed {seed}"))
+    if json is not None:
+        write_results(json, results, model=model)
+        say(f"results: {json}")
+    if card is not None:
+        _write_card(card, results)
+    if video is not None:
+        total = record_video(loaded, video, env, planners[results[0].planner], seed=seed)
+        say(f"video: {video} ({results[0].planner}, return {total:.1f})")
+
+
+def _make_planners(model: WorldModelAgent, names: list[str], assignments: list[str]) -> dict[str, Planner]:
+    """Make the planners that are asked for; the model's own one keeps the options that it has."""
+    from dream_agents.cli.options import planner_options
+    from dream_agents.evaluation.evaluate import planner_name
+    from dream_agents.planners import make_planner
+
+    own = planner_name(model.planner)
+    if not names and not assignments:
+        return {own: model.planner}
+    options = planner_options(assignments, names or [own])
+    if dataclasses.is_dataclass(model.planner) and own in options:
+        options[own] = {**vars(model.planner), **options[own]}
+    return {name: make_planner(name, **given) for name, given in options.items()}
+
+
+def _write_card(folder: Path, results: list[EvaluationResult]) -> None:
+    import numpy as np
+
+    from dream_agents import zoo
+
+    measured = []
+    for result in results:
+        common = {
+            "planner": result.planner,
+            "episodes": result.episodes,
+            "seed": result.seed,
+            "ms_per_decision": round(result.latency_ms, 3),
+            "device": result.hardware,
+        }
+        measured.append({**common, "mean": result.mean, "std": result.std})
+        if result.successes is not None:
+            rates = {"mean": np.mean(result.successes), "std": np.std(result.successes)}
+            measured.append({**common, **rates, "measure": "success"})
+    zoo.record_results(folder, measured)
+    say(f"results are in the model card in {folder}")

@@ -1,0 +1,79 @@
+"""From what the user names to an agent: a zoo entry, a saved file, a run's folder or a checkpoint."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dream_agents.cli.run_folder import ARGS, CHECKPOINTS, FINAL, read_settings
+
+if TYPE_CHECKING:
+    from dream_agents.agents.base import WorldModelAgent
+
+
+def load_model(
+    source: str, env: str | None = None, device: str = "auto", agent: str | None = None
+) -> WorldModelAgent:
+    """Load an agent.
+
+    :param source: a name in the zoo, a folder of the zoo's form, a ``.pt`` file of TD-MPC2, a ``.zip`` that an agent
+        saved, a run's folder (its final model, or else its newest good checkpoint), a folder of checkpoints, or one
+        checkpoint
+    :param env: the environment's id where the source does not say it
+    :param device: PyTorch's device, or "auto"
+    :param agent: name of the agent where the source does not say it
+    :raises ValueError: if the source is none of these
+    """
+    from dream_agents import zoo
+
+    path = Path(source)
+    if path.is_dir() and not (path / "card.toml").exists():
+        return _load_folder(path, device, agent)
+    if path.is_file() and path.suffix == ".zip":
+        return _load_zip(path, device, agent)
+    if path.exists() and path.suffix != ".pt" and not path.is_dir():
+        raise ValueError(
+            f"{path} is neither a folder nor a .zip that an agent saved nor a .pt file of TD-MPC2"
+        )
+    return zoo.load(source, env=env, device=device)
+
+
+def _load_folder(folder: Path, device: str, agent: str | None) -> WorldModelAgent:
+    """Load from a run's folder, or from a folder that holds checkpoints, or is one."""
+    if (folder / ARGS).is_file():
+        agent = agent or read_settings(folder).agent
+        if (folder / FINAL).is_file():
+            return _load_zip(folder / FINAL, device, agent)
+        folder = folder / CHECKPOINTS
+    from dream_agents.agents.checkpoint import newest_good_checkpoint
+
+    return _load_zip(newest_good_checkpoint(folder) / "agent.zip", device, agent)
+
+
+def _load_zip(path: Path, device: str, agent: str | None) -> WorldModelAgent:
+    from dream_agents.registry import agents
+
+    loaded: WorldModelAgent = agents.get(agent or _agent_of(path)).load(path, device=device)
+    return loaded
+
+
+def _agent_of(path: Path) -> str:
+    """Tell from a saved file, without unpickling anything, which agent can load it.
+
+    World-model agents differ in how they learn; to act, each can take what another one saved.
+
+    :raises ValueError: if the file was not saved by a world-model agent
+    """
+    beside = path.parent / ARGS
+    if beside.is_file():
+        return read_settings(path.parent).agent
+    try:
+        with zipfile.ZipFile(path) as archive:
+            data = json.loads(archive.read("data"))
+    except (zipfile.BadZipFile, KeyError, ValueError) as error:
+        raise ValueError(f"{path} is not a file that an agent saved ({error})") from error
+    if "backbone_name" not in data:
+        raise ValueError(f"{path} does not say which agent saved it; name it with --agent")
+    return "dream_mpc"

@@ -1,0 +1,144 @@
+"""``--set name=value``: any option of agents, learners and planners."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable
+from typing import Any
+
+from dream_agents.cli.signatures import Keyword, check_names, describe_hint, keywords_of, matches
+
+_WORDS = {"true": True, "false": False, "none": None, "null": None}
+_OWN_OPTIONS = {
+    "env": "the argument ENV",
+    "model_size": "--model-size",
+    "planner": "--planner",
+    "seed": "--seed",
+    "n_envs": "--n-envs",
+    "device": "--device",
+    "tensorboard_log": "--out",
+}
+
+
+def parse_value(text: str) -> Any:
+    """Read a number, true, false, none, or a list, tuple or dictionary of these; anything else is text."""
+    if text.lower() in _WORDS:
+        return _WORDS[text.lower()]
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+def parse_assignments(assignments: Iterable[str]) -> dict[str, Any]:
+    """Read ``name=value`` texts.
+
+    :raises ValueError: for a text without ``=``, and a name that is given twice
+    """
+    values: dict[str, Any] = {}
+    for assignment in assignments:
+        name, equals, text = assignment.partition("=")
+        name = name.strip()
+        if not equals or not name:
+            raise ValueError(f"--set {assignment}: write name=value, e.g. --set planner_kwargs.samples=128")
+        if name in values:
+            raise ValueError(f"--set {name} is given twice")
+        values[name] = parse_value(text.strip())
+    return values
+
+
+def agent_keywords(agent: str, assignments: Iterable[str], planner: str | None = None) -> dict[str, Any]:
+    """Turn ``--set`` texts into keyword arguments of an agent, and check their names and types.
+
+    :param agent: the agent's name
+    :param assignments: e.g. ``["batch_size=128", "planner_kwargs.samples=128"]``
+    :param planner: name of the planner whose options ``planner_kwargs`` are; None for the agent's default
+    :raises ValueError: for an unknown name or a value of another type
+    """
+    from dream_agents.registry import agents
+
+    known = keywords_of(agents.get(agent))
+    keywords: dict[str, Any] = {}
+    values = parse_assignments(assignments)
+    for name, value in values.items():
+        outer, dot, inner = name.partition(".")
+        if name in _OWN_OPTIONS:
+            raise ValueError(f"--set {name}: use {_OWN_OPTIONS[name]} instead")
+        check_names(f'the agent "{agent}"', [outer], [key for key in known if not key.startswith("_")])
+        if dot:
+            if not outer.endswith("_kwargs"):
+                raise ValueError(f"--set {name}: {outer} has no options of its own")
+            keywords.setdefault(outer, {})[inner] = value
+        else:
+            _check_type(name, value, known[name])
+            keywords[name] = value
+    _check_nested(known, keywords, planner)
+    return keywords
+
+
+def planner_options(assignments: Iterable[str], planners: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Turn ``planner.option=value`` texts into options of each planner, and check their names and types.
+
+    :param assignments: e.g. ``["dream.iterations=2"]``
+    :param planners: the planners that are compared
+    :raises ValueError: for another planner, an unknown option or a value of another type
+    """
+    from dream_agents.registry import planners as registered
+
+    options: dict[str, dict[str, Any]] = {name: {} for name in planners}
+    known = {name: keywords_of(registered.get(name)) for name in options}
+    for name, value in parse_assignments(assignments).items():
+        planner, dot, option = name.rpartition(".")
+        if not dot or planner not in options:
+            raise ValueError(
+                f"--set {name}: write planner.option=value, with one of the planners {', '.join(options)}"
+            )
+        check_names(f'the planner "{planner}"', [option], known[planner])
+        _check_type(name, value, known[planner][option])
+        options[planner][option] = value
+    return options
+
+
+def _check_nested(known: dict[str, Keyword], keywords: dict[str, Any], planner: str | None) -> None:
+    """Check the options of learner and planners, whose names come from ``--set``, ``--planner`` or defaults."""
+    from dream_agents.registry import backbones, planners
+
+    def name_of(role: str) -> Any:
+        return keywords.get(role, known[role].default if role in known else None)
+
+    def check(group: str, owner: str, cls: type) -> None:
+        fields = keywords_of(cls)
+        check_names(owner, keywords[group], fields)
+        for option, value in keywords[group].items():
+            _check_type(f"{group}.{option}", value, fields[option])
+
+    if "learner_kwargs" in keywords:
+        backbone = name_of("backbone")
+        check("learner_kwargs", f'the backbone "{backbone}"', backbones.get(backbone).config_class)
+    acting = planner or name_of("planner")
+    for group, name in (("planner_kwargs", acting), ("training_planner_kwargs", name_of("training_planner"))):
+        if group in keywords and isinstance(name, str):
+            check(group, f'the planner "{name}"', planners.get(name))
+
+
+def _check_type(name: str, value: Any, keyword: Keyword) -> None:
+    if not matches(value, keyword.hint):
+        kind = describe_hint(keyword.hint)
+        raise ValueError(f"--set {name}={value}: {keyword.name} is {kind}, not {type(value).__name__}")
+
+
+def check_device(device: str) -> None:
+    """Check that PyTorch can compute there.
+
+    :raises ValueError: if it can't, saying what it can use
+    """
+    import torch
+
+    try:
+        torch.empty(0, device="cpu" if device == "auto" else device)
+    except (RuntimeError, AssertionError) as error:
+        usable = ["auto", "cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
+        reason = str(error).splitlines()[0]
+        raise ValueError(
+            f"--device {device} can't be used ({reason}); here are {', '.join(usable)}"
+        ) from error

@@ -1,0 +1,189 @@
+"""``dream-agents train``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from dream_agents.cli.console import say
+
+if TYPE_CHECKING:
+    from dream_agents.agents.base import WorldModelAgent
+    from dream_agents.cli.run_folder import RunSettings
+
+Env = Annotated[
+    str | None, typer.Argument(metavar="[ENV]", help="Environment's id; not needed with --resume.")
+]
+Agent = Annotated[str | None, typer.Option(help="An agent of `dream-agents agents`. Default: dream_mpc.")]
+Decisions = Annotated[int | None, typer.Option(help="Decisions in all. Default: 500000.")]
+Frames = Annotated[int | None, typer.Option(help="Frames in all: decisions times the action repeat.")]
+ModelSize = Annotated[str | None, typer.Option(help="Size of the networks, e.g. 1M or 5M.")]
+Seed = Annotated[int | None, typer.Option(help="Seed of everything. Default: 0.")]
+Planner = Annotated[str | None, typer.Option(help="Planner to act with. Default: the agent's.")]
+NEnvs = Annotated[int | None, typer.Option(help="Environments side by side. Default: 1.")]
+Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1, ... Default: auto.")]
+Out = Annotated[Path | None, typer.Option(help="Folder of the run. Default: runs/AGENT-ENV-SEED.")]
+EvalEvery = Annotated[int | None, typer.Option(help="Decisions between evaluations. Default: 0, none.")]
+EvalEpisodes = Annotated[int | None, typer.Option(help="Episodes of an evaluation. Default: 10.")]
+CheckpointEvery = Annotated[
+    int | None, typer.Option(help="Decisions between checkpoints; 0 for none. Default: 25000.")
+]
+Resume = Annotated[bool, typer.Option("--resume", help="Continue the run in the folder.")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="NAME=VALUE", help="Any option of the agent, e.g. learner_kwargs.horizon=5."
+    ),
+]
+
+
+def train(
+    env: Env = None,
+    agent: Agent = None,
+    decisions: Decisions = None,
+    frames: Frames = None,
+    model_size: ModelSize = None,
+    seed: Seed = None,
+    planner: Planner = None,
+    n_envs: NEnvs = None,
+    device: Device = None,
+    out: Out = None,
+    eval_every: EvalEvery = None,
+    eval_episodes: EvalEpisodes = None,
+    checkpoint_every: CheckpointEvery = None,
+    resume: Resume = False,
+    set: Set = None,
+) -> None:
+    """Learn a world model and write everything about the run to a folder.
+
+    The folder holds the settings, TensorBoard's events, checkpoints, a table of episodes, a table of evaluations,
+    the final model and a picture of the learning curve.
+    """
+    named = {
+        "env": env,
+        "agent": agent,
+        "decisions": decisions,
+        "model_size": model_size,
+        "seed": seed,
+        "planner": planner,
+        "n_envs": n_envs,
+        "device": device,
+        "eval_every": eval_every,
+        "eval_episodes": eval_episodes,
+        "checkpoint_every": checkpoint_every,
+        "options": tuple(set) if set else None,
+    }
+    given = {name: value for name, value in named.items() if value is not None}
+    settings, folder, resume = _settle(given, frames, out, resume)
+    _run(settings, folder, resume)
+
+
+def _settle(
+    given: dict[str, Any], frames: int | None, out: Path | None, resume: bool
+) -> tuple[RunSettings, Path, bool]:
+    """Fill in what is not given; return settings, folder and whether there is a checkpoint to go on from."""
+    from dream_agents.cli.run_folder import ARGS, CHECKPOINTS, RunSettings, resume_command, settings_to_resume
+    from dream_agents.wrappers import describe
+
+    if "env" in given:
+        given["env"] = describe(given["env"]).id
+    elif out is None or not resume:
+        raise ValueError("give an environment (`dream-agents envs` lists them), or --resume --out FOLDER")
+    folder = out or RunSettings(**given).default_folder()
+    has_run = (folder / ARGS).exists()
+    if has_run and not resume:
+        raise ValueError(
+            f"there is a run in {folder} already; continue it with `{resume_command(folder)}`, or choose another --out"
+        )
+    if frames is not None:
+        if "decisions" in given:
+            raise ValueError("give --decisions or --frames, not both")
+        env = given["env"] if "env" in given else settings_to_resume(folder, given).env
+        given["decisions"] = frames // describe(env).action_repeat
+    settings = settings_to_resume(folder, given) if resume else RunSettings(**given)
+    goes_on = resume and (folder / CHECKPOINTS).is_dir()
+    if resume and not goes_on:
+        say(f"the run in {folder} stopped before its first checkpoint; it starts over")
+    return settings, folder, goes_on
+
+
+def _run(settings: RunSettings, folder: Path, resume: bool) -> None:
+    from stable_baselines3.common.callbacks import BaseCallback, CallbackList
+    from stable_baselines3.common.logger import configure
+
+    from dream_agents.agents.checkpoint import CheckpointCallback
+    from dream_agents.cli.display import TrainingDisplay
+    from dream_agents.cli.recorder import RunRecorder, TrainingStoppedError, stopping_in_order
+    from dream_agents.cli.run_folder import CHECKPOINTS, TENSORBOARD, resume_command, write_settings
+
+    model = _make_agent(settings, folder / CHECKPOINTS if resume else None)
+    write_settings(folder, settings)
+    done = model.num_timesteps
+    left = max(0, settings.decisions - done)
+    if resume:
+        say(f"going on from decision {done}")
+    model.set_logger(configure(str(folder / TENSORBOARD), ["tensorboard"]))
+    with TrainingDisplay(settings.decisions, done) as display:
+        recorder = RunRecorder(folder, settings, done, display)
+        callbacks: list[BaseCallback] = [recorder]
+        if settings.checkpoint_every:
+            callbacks.insert(0, CheckpointCallback(folder / CHECKPOINTS, settings.checkpoint_every))
+        try:
+            with stopping_in_order(recorder):
+                model.learn(left, CallbackList(callbacks), log_interval=1, reset_num_timesteps=not resume)
+        except TrainingStoppedError:
+            say(f"checkpoint: {model.save_checkpoint(folder / CHECKPOINTS)}")
+            say(f"stopped at decision {model.num_timesteps}; continue with `{resume_command(folder)}`")
+            raise typer.Exit(130) from None
+        except KeyboardInterrupt:
+            say(f"stopped at once; continue from the last checkpoint with `{resume_command(folder)}`")
+            raise typer.Exit(130) from None
+        finally:
+            recorder.close()
+            model.logger.close()
+    if left and settings.checkpoint_every:  # so that the run can be made longer
+        model.save_checkpoint(folder / CHECKPOINTS)
+    _finish(model, settings, folder)
+
+
+def _make_agent(settings: RunSettings, checkpoints: Path | None) -> WorldModelAgent:
+    """Make the agent anew, or load its newest good checkpoint.
+
+    :raises ValueError: for options that the agent does not have
+    """
+    from dream_agents.cli.options import agent_keywords, check_device
+    from dream_agents.cli.signatures import check_names, keywords_of
+    from dream_agents.registry import agents
+
+    check_device(settings.device)
+    agent: type[WorldModelAgent] = agents.get(settings.agent)
+    if checkpoints is not None:
+        return agent.load_checkpoint(checkpoints, device=settings.device)
+    keywords = agent_keywords(settings.agent, settings.options, settings.planner)
+    for name in ("model_size", "planner"):
+        value = getattr(settings, name)
+        if value is not None:
+            check_names(f'the agent "{settings.agent}"', [name], keywords_of(agent))
+            keywords[name] = value
+    return agent(settings.env, seed=settings.seed, n_envs=settings.n_envs, device=settings.device, **keywords)
+
+
+def _finish(model: WorldModelAgent, settings: RunSettings, folder: Path) -> None:
+    """Save the model, draw the learning curve, and say what is where."""
+    from dream_agents.cli.run_folder import CURVE, FINAL
+    from dream_agents.evaluation import plot_learning_curve
+
+    unfinished = folder / f".unfinished-{FINAL}"
+    model.save(unfinished)
+    unfinished.replace(folder / FINAL)
+    say(f"{model.num_timesteps} decisions ({model.env_frames} frames); the model is in {folder / FINAL}")
+    try:
+        plot_learning_curve({folder.name: folder}, folder / CURVE, settings.env)
+        say(f"learning curve: {folder / CURVE}")
+    except ValueError:
+        say("no episode came to its end, so there is no learning curve")
+    say(f"evaluate it with `dream-agents eval {folder}`")
+    assert model.env is not None
+    model.env.close()

@@ -1,0 +1,85 @@
+"""Results as a table and as JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dream_agents.evaluation.result import EvaluationResult
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+_PACKAGES = ("dream-agents", "torch", "stable-baselines3", "gymnasium", "mujoco", "dm-control", "numpy")
+
+
+def results_table(results: Sequence[EvaluationResult], title: str | None = None) -> Table:
+    """Make a table with one row a planner.
+
+    :param results: what :func:`compare` returned
+    :param title: stands above; by default environment, episodes and seed
+    """
+    from rich.table import Table
+
+    first = results[0]
+    table = Table(title=title or f"{first.env}: {first.episodes} episodes, seed {first.seed}")
+    table.caption = f"device {first.device}, {first.threads} CPU threads; intervals of the mean over episodes"
+    table.add_column("planner", no_wrap=True)
+    for column in ("return", "95% interval"):
+        table.add_column(column, justify="right", no_wrap=True)
+    has_success = any(result.successes is not None for result in results)
+    if has_success:
+        table.add_column("success", justify="right")
+    table.add_column("ms a decision,\n1 environment", justify="right")
+    if first.n_envs > 1:
+        table.add_column(f"ms a decision,\n{first.n_envs} at once", justify="right")
+    for result in results:
+        interval = result.interval
+        cells = [result.planner, f"{result.mean:.1f}"]
+        cells.append("-" if interval is None else f"{interval[0]:.1f} to {interval[1]:.1f}")
+        if has_success:
+            rate = result.success_rate
+            cells.append("-" if rate is None else f"{rate:.0%}")
+        cells.append(f"{result.latency_ms:.2f}")
+        if first.n_envs > 1:
+            cells.append(f"{result.ms_per_decision:.2f}")
+        table.add_row(*cells)
+    return table
+
+
+def write_results(path: str | Path, results: Sequence[EvaluationResult], **about: Any) -> None:
+    """Write results as JSON: ``about``, the packages' versions, and a list ``results``.
+
+    :param path: the file; it is replaced in one go
+    :param results: what :func:`compare` returned
+    :param about: what else the file is to say, e.g. ``model="tdmpc2-walker-walk"``
+    """
+    listed = [result.to_dict() for result in results]
+    write_json(path, {**about, "versions": package_versions(), "results": listed})
+
+
+def write_json(path: str | Path, content: Any) -> None:
+    """Write JSON to a temporary name first, so that the file is never there in part.
+
+    :raises OSError: if it can't be written
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.unfinished")
+    unfinished.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    os.replace(unfinished, path)
+
+
+def package_versions() -> dict[str, str]:
+    """Versions of the installed packages that results depend on."""
+    versions = {}
+    for name in _PACKAGES:
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return versions

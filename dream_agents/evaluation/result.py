@@ -1,0 +1,118 @@
+"""What an evaluation found, and how sure that is."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluationResult:
+    """What one planner reached.
+
+    :param planner: name of the planner
+    :param planner_options: its options
+    :param env: the environment's id
+    :param seed: episode i's initial state depends on this seed and i alone
+    :param returns: undiscounted return of each episode
+    :param lengths: decisions of each episode
+    :param successes: whether each episode ended in success, where the task defines it
+    :param n_envs: environments that were planned for in one call
+    :param ms_per_decision: median wall-clock of a ``predict`` call, divided by ``n_envs``
+    :param latency_ms: median wall-clock of a ``predict`` call for one environment
+    :param seconds: wall-clock of the whole evaluation, environments included
+    :param deterministic: whether exploration noise was left out
+    :param device: where the model was
+    :param hardware: name of that processor or GPU
+    :param threads: PyTorch's threads on the CPU
+    """
+
+    planner: str
+    planner_options: Mapping[str, Any]
+    env: str
+    seed: int
+    returns: tuple[float, ...]
+    lengths: tuple[int, ...]
+    successes: tuple[bool, ...] | None
+    n_envs: int
+    ms_per_decision: float
+    latency_ms: float
+    seconds: float
+    deterministic: bool
+    device: str
+    hardware: str
+    threads: int
+
+    @property
+    def episodes(self) -> int:
+        """Number of episodes."""
+        return len(self.returns)
+
+    @property
+    def mean(self) -> float:
+        """Mean return."""
+        return float(np.mean(self.returns))
+
+    @property
+    def std(self) -> float:
+        """Standard deviation of the returns over episodes."""
+        return float(np.std(self.returns))
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """95% bootstrap interval of the mean return over episodes; None for a single episode."""
+        return bootstrap_interval(self.returns)
+
+    @property
+    def success_rate(self) -> float | None:
+        """Share of successful episodes, where the task defines success."""
+        return None if self.successes is None else float(np.mean(self.successes))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as plain values for JSON."""
+        interval = self.interval
+        return {
+            "planner": self.planner,
+            "planner_options": dict(self.planner_options),
+            "env": self.env,
+            "seed": self.seed,
+            "episodes": self.episodes,
+            "mean": self.mean,
+            "std": self.std,
+            "interval_95": None if interval is None else list(interval),
+            "success_rate": self.success_rate,
+            "returns": list(self.returns),
+            "lengths": list(self.lengths),
+            "successes": None if self.successes is None else list(self.successes),
+            "n_envs": self.n_envs,
+            "ms_per_decision": self.ms_per_decision,
+            "decisions_per_second": 1e3 / self.ms_per_decision,
+            "latency_ms": self.latency_ms,
+            "seconds": self.seconds,
+            "deterministic": self.deterministic,
+            "device": self.device,
+            "hardware": self.hardware,
+            "threads": self.threads,
+        }
+
+
+def bootstrap_interval(
+    values: Sequence[float], confidence: float = 0.95, resamples: int = 10_000, seed: int = 0
+) -> tuple[float, float] | None:
+    """Percentile bootstrap interval of the mean; None for fewer than two values, which have no spread.
+
+    :param values: e.g. returns of episodes
+    :param confidence: probability that the interval is to have
+    :param resamples: how often the values are drawn again
+    :param seed: seed of the draws
+    """
+    if len(values) < 2:
+        return None
+    rng = np.random.default_rng(seed)
+    drawn = rng.choice(np.asarray(values, dtype=np.float64), size=(resamples, len(values)))
+    tail = 100 * (1 - confidence) / 2
+    low, high = np.percentile(drawn.mean(1), (tail, 100 - tail))
+    return float(low), float(high)

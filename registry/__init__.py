@@ -1,0 +1,59 @@
+"""Names of agents, backbones, planners and environment suites.
+
+    >>> from dream_agents import registry
+    >>> registry.planners.names()
+    ['dream', 'mppi', 'policy']
+
+Each registry has `register(name)` (a decorator), `get(name)` and `names()`. Other packages add names
+through the entry-point groups `dream_agents.agents`, `dream_agents.backbones`, `dream_agents.planners` and
+`dream_agents.suites`. Importing this module imports none of the things named.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from dream_agents.registry.core import PluginError, Registry, UnknownNameError
+
+if TYPE_CHECKING:
+    from dream_agents.wrappers.base import Suite
+
+agents: Registry[Any] = Registry(
+    "agent",
+    "dream_agents.agents",
+    {
+        "tdmpc2": "dream_agents.agents.tdmpc2:TDMPC2",
+        "dream_mpc": "dream_agents.agents.dream_mpc:DreamMPC",
+    },
+)
+"""Agent classes."""
+
+backbones: Registry[Any] = Registry(
+    "backbone",
+    "dream_agents.backbones",
+    {"tdmpc2": "dream_agents.learners.tdmpc2:TDMPC2Backbone"},
+)
+"""Backbone classes: a world model with its learner."""
+
+planners: Registry[Any] = Registry(
+    "planner",
+    "dream_agents.planners",
+    {
+        "policy": "dream_agents.planners.policy:PolicyPlanner",
+        "mppi": "dream_agents.planners.mppi:MPPIPlanner",
+        "dream": "dream_agents.planners.dream:DreamPlanner",
+    },
+)
+"""Planner classes."""
+
+suites: Registry[Suite] = Registry(
+    "suite",
+    "dream_agents.suites",
+    {
+        "dmc": "dream_agents.wrappers.dmcontrol:SUITE",
+        "gymnasium": "dream_agents.wrappers.gymnasium_ids:SUITE",
+    },
+)
+"""Environment suites (objects, see `dream_agents.wrappers.base.Suite`)."""
+
+__all__ = ["PluginError", "Registry", "UnknownNameError", "agents", "backbones", "planners", "suites"]

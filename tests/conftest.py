@@ -1,0 +1,49 @@
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+
+
+def pytest_configure() -> None:
+    torch.set_num_threads(1)  # sums in a fixed order, and small networks are fastest so
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if not torch.cuda.is_available():
+        for item in items:
+            if "gpu" in item.keywords:
+                item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
+
+
+@pytest.fixture(scope="session")
+def checkout() -> Path:
+    """The root of the source tree under test."""
+    return CHECKOUT
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of golden values and published curves, which is not part of the repository."""
+    folder = Path(os.environ.get("DREAM_AGENTS_SHARED") or CHECKOUT.parent / "shared")
+    if not (folder / "golden").is_dir():
+        pytest.skip(f"no golden values in {folder} (DREAM_AGENTS_SHARED names their folder)")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def reproducible() -> None:
+    """Start every test from the same global random state, whichever ran before it."""
+    torch.manual_seed(0)
+    np.random.seed(0)
+
+
+@pytest.fixture(autouse=True)
+def own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Keep downloads of tests out of the user's cache, and the user's cache out of tests."""
+    folder = tmp_path_factory.getbasetemp() / "cache"
+    monkeypatch.setenv("DREAM_AGENTS_CACHE", str(folder))
+    return folder

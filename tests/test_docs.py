@@ -1,0 +1,69 @@
+"""What the documentation shows works."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from dream_agents import make_env, registry
+from dream_agents.learners.tdmpc2 import TDMPC2Backbone
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", page.read_text(), re.DOTALL)
+
+
+def block_with(page: Path, text: str) -> str:
+    (found,) = [block for block in blocks(page, "python") if text in block]
+    return found
+
+
+def test_planner_of_the_plugin_page_picks_the_best_of_its_roll_outs(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names: dict = {"__name__": __name__}
+    exec(block_with(checkout / "docs/plugins.md", "class ShootingPlanner"), names)
+    monkeypatch.setattr(registry.planners, "_registered", {})
+    registry.planners.register("shooting")(names["ShootingPlanner"])
+    model = TDMPC2Backbone.build_world_model((4,), 2, model_size="1M", discount=0.9, episodic=False)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)  # rewards and values start at zero otherwise
+    z, _ = model.observe(torch.randn(3, 4))
+    start = torch.ones(3, dtype=torch.bool)
+
+    def plan(candidates: int):
+        planner = registry.planners.get("shooting")(candidates=candidates)
+        generator = torch.Generator().manual_seed(1)
+        return planner.plan(model, z, planner.initial_memory(model, 3), start, generator=generator)
+
+    assert plan(5).action.shape == (3, 2)
+    assert torch.equal(plan(5).action, plan(5).action)
+    assert (plan(500).value > plan(1).value).all()
+
+
+def test_suite_of_the_plugin_page_makes_its_environment(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = block_with(checkout / "docs/plugins.md", "TableSuite(")
+    code = code.replace("my_package.envs:make_crawl", "gymnasium.envs.classic_control:PendulumEnv")
+    names: dict = {}
+    exec(code.replace("viscosity", "g"), names)
+    monkeypatch.setattr(registry.suites, "_registered", {"swimmers": names["SUITE"]})
+    env = make_env("swimmers-crawl")
+    assert env.spec is not None
+    assert env.spec.id == "swimmers_crawl-v0"
+    assert env.spec.max_episode_steps == 500
+    assert env.unwrapped.g == 0.1  # type: ignore[attr-defined]
+
+
+def test_plugin_groups_are_those_of_the_registry(checkout: Path) -> None:
+    page = (checkout / "docs/plugins.md").read_text()
+    for kind in (registry.agents, registry.backbones, registry.planners, registry.suites):
+        assert f'[project.entry-points."{kind.entry_point_group}"]' in page
+
+
+def test_every_page_is_in_the_navigation(checkout: Path) -> None:
+    navigation = (checkout / "mkdocs.yml").read_text().partition("nav:")[2].partition("plugins:")[0]
+    pages = {path.relative_to(checkout / "docs").as_posix() for path in (checkout / "docs").rglob("*.md")}
+    assert pages == set(re.findall(r"[\w/-]+\.md", navigation))

@@ -1,0 +1,30 @@
+"""The entries that come with the package are whole, small and tell where they come from."""
+
+import pytest
+
+from dream_agents import zoo
+from dream_agents.wrappers import describe
+
+
+@pytest.mark.parametrize("name", zoo.names())
+def test_embedded_entry_is_whole(name: str) -> None:
+    card = zoo.verify(name)
+    assert card.source == "embedded"
+    assert card.size < 4_000_000
+    environment = describe(card.environment)
+    assert card.environment == environment.id
+    assert card.network.obs_shape == (environment.observation_size,)
+    assert card.network.action_dim == environment.action_size
+    assert card.frames == card.decisions * environment.action_repeat
+
+
+@pytest.mark.parametrize("name", zoo.names())
+def test_embedded_entry_tells_where_it_comes_from(name: str) -> None:
+    card = zoo.card(name)
+    assert card.license == "MIT"
+    assert card.authors
+    assert card.command
+    assert card.seed is not None
+    assert card.decisions > 0
+    assert {"dream-agents", "torch", "mujoco"} <= card.versions.keys()
+    assert card.planner in {result.planner for result in card.results}

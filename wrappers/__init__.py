@@ -1,0 +1,29 @@
+"""Environment suites, and the functions that make environments in the one form that the agents use.
+
+Importing this module imports Gymnasium, but no simulator and no Stable-Baselines3.
+"""
+
+from dream_agents.wrappers.base import Suite, TableSuite, Task
+from dream_agents.wrappers.gl import RenderingUnavailableError
+from dream_agents.wrappers.info import EnvInfo, TaskInfo, task_info
+from dream_agents.wrappers.make import OBS_TYPES, describe, make_env, make_vec_env, resolve
+from dream_agents.wrappers.repeat import ActionRepeat
+from dream_agents.wrappers.spaces import UnitAction, normalize
+
+__all__ = [
+    "OBS_TYPES",
+    "ActionRepeat",
+    "EnvInfo",
+    "RenderingUnavailableError",
+    "Suite",
+    "TableSuite",
+    "Task",
+    "TaskInfo",
+    "UnitAction",
+    "describe",
+    "make_env",
+    "make_vec_env",
+    "normalize",
+    "resolve",
+    "task_info",
+]

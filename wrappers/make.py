@@ -1,0 +1,200 @@
+"""Makes any environment, by name or ready-made, in the one form that the agents use."""
+
+from __future__ import annotations
+
+import importlib
+import warnings
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import gymnasium as gym
+
+from dream_agents.registry import PluginError, UnknownNameError, suites
+from dream_agents.registry.environments import register_suite
+from dream_agents.wrappers.base import Suite
+from dream_agents.wrappers.info import EnvInfo, task_info
+from dream_agents.wrappers.spaces import normalize
+
+if TYPE_CHECKING:
+    from stable_baselines3.common.vec_env import VecEnv
+
+OBS_TYPES = ("state",)
+"""Values of `obs_type`."""
+
+EnvLike = str | gym.Env[Any, Any] | Callable[[], gym.Env[Any, Any]]
+"""An id or alias, a ready environment, or a function that makes one."""
+
+
+def make_env(
+    id: EnvLike,
+    *,
+    render_mode: str | None = None,
+    obs_type: str = "state",
+    seed: int | None = None,
+    **options: Any,
+) -> gym.Env[Any, Any]:
+    """Make an environment: flat float32 observation, action in ``Box(-1, 1, (A,), float32)``.
+
+        >>> env = make_env("dmc_walker-walk-v0", seed=1)
+        >>> env = make_env("walker-walk")               # TD-MPC2's spelling
+        >>> env = make_env("Pendulum-v1")               # any Gymnasium id with continuous actions
+        >>> env = make_env(lambda: MyEnv(difficulty=3))
+
+    :param id: an environment's id or alias, also with a module that registers it (``"module:id"``); or a
+        ready `gymnasium.Env`, or a function without arguments that makes one. An environment that has the
+        right spaces already is returned as it is.
+    :param render_mode: as for `gymnasium.make`: ``"rgb_array"`` for images
+    :param obs_type: what is observed: ``"state"``, a vector of numbers
+    :param seed: makes the environment's whole random stream, and that of `action_space.sample`,
+        reproducible; `reset` without a seed continues the stream
+    :param options: keyword arguments of the environment
+    :raises UnknownNameError: (a `ValueError`) if no environment has that name
+    :raises ValueError: if `obs_type` is unknown, or the environment's spaces cannot be brought into form
+    :raises TypeError: if `id` is none of the above, or options are given with a ready environment
+    """
+    if obs_type not in OBS_TYPES:
+        raise ValueError(f"obs_type={obs_type!r} is not supported; choose from {OBS_TYPES}")
+    if isinstance(id, str):
+        suite, canonical = resolve(id)
+        env = suite.make(canonical, render_mode=render_mode, **options)
+    else:
+        env = _ready_made(id, render_mode, options)
+    env = normalize(env)
+    if seed is not None:
+        env.reset(seed=seed)
+        env.action_space.seed(seed)
+    return env
+
+
+def make_vec_env(
+    id: EnvLike,
+    n_envs: int = 1,
+    *,
+    seed: int | None = None,
+    vec_env_cls: str | type[VecEnv] = "dummy",
+    start_method: str | None = None,
+    monitor: bool = True,
+    **options: Any,
+) -> VecEnv:
+    """Make a Stable-Baselines3 `VecEnv` of `n_envs` environments, each as `make_env` makes it.
+
+    :param id: as for `make_env`; a ready environment can only be the one environment of a ``"dummy"``
+    :param n_envs: number of environments
+    :param seed: the i-th environment is seeded with ``seed + i``
+    :param vec_env_cls: ``"dummy"`` (one after the other, in this process), ``"subproc"`` (one process each),
+        or a class of Stable-Baselines3 of either kind
+    :param start_method: how ``"subproc"`` starts processes: ``"forkserver"``, ``"spawn"`` or ``"fork"``
+    :param monitor: wrap each in a `Monitor`, which reports episodes' returns and lengths
+    :param options: further keyword arguments of `make_env` and of the environment
+    :raises ValueError: if `n_envs` is not positive, or the arguments do not fit together
+    """
+    from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv
+
+    if n_envs < 1:
+        raise ValueError(f"n_envs={n_envs}: at least one environment is needed")
+    classes: dict[Any, Any] = {"dummy": DummyVecEnv, "subproc": SubprocVecEnv}
+    vec_env_class: Any = classes.get(vec_env_cls, vec_env_cls)
+    if isinstance(vec_env_class, str):
+        raise ValueError(
+            f'vec_env_cls={vec_env_cls!r} is not supported; choose "dummy", "subproc" or a class'
+        )
+    in_processes = issubclass(vec_env_class, SubprocVecEnv)
+    if start_method is not None and not in_processes:
+        raise ValueError('start_method is only for vec_env_cls="subproc"')
+    if isinstance(id, gym.Env) and (n_envs > 1 or in_processes):
+        raise ValueError("a ready environment cannot be copied; pass its id or a function that makes one")
+    kwargs = {"start_method": start_method} if in_processes else {}
+    seeds = [None if seed is None else seed + rank for rank in range(n_envs)]
+    makers = [partial(_make_one, id, one, monitor, options) for one in seeds]
+    vec_env: VecEnv = vec_env_class(makers, **kwargs)
+    vec_env.seed(seed)
+    return vec_env
+
+
+def describe(id: str) -> EnvInfo:
+    """Describe one environment; it is made only where its suite does not know its sizes.
+
+    :raises UnknownNameError: (a `ValueError`) if no environment has that name
+    :raises ValueError: if it had to be made and its spaces cannot be brought into the agents' form
+    """
+    suite, canonical = resolve(id)
+    task = suite.task(canonical)
+    observation_size, action_size = task.observation_size, task.action_size
+    action_repeat, limit, episodic = task.action_repeat, task.max_episode_steps, task.episodic
+    if observation_size is None or action_size is None:
+        env = make_env(canonical)
+        observation_size, action_size = env.observation_space.shape[0], env.action_space.shape[0]  # type: ignore
+        info = task_info(env)
+        action_repeat, limit, episodic = info.action_repeat, info.max_episode_steps, info.episodic
+        env.close()
+    return EnvInfo(
+        canonical, suite.name, observation_size, action_size, limit, action_repeat, episodic, task.aliases
+    )
+
+
+def resolve(name: str) -> tuple[Suite, str]:
+    """Return the suite that knows an environment's name, and the environment's id.
+
+    :param name: an id or alias, also with a module to import first: ``"module:id"``
+    :raises UnknownNameError: (a `ValueError`) if no suite knows it
+    :raises ModuleNotFoundError: if the module cannot be imported
+    """
+    module, _, name = name.rpartition(":")
+    if module:
+        importlib.import_module(module)
+    known: list[str] = []
+    for suite in _suites():
+        id = suite.resolve(name)
+        if id is not None:
+            return suite, id
+        known += suite.names()
+    raise UnknownNameError(
+        "environment",
+        name,
+        known,
+        'Its package may have to be imported first: write "package:id". `dream-agents envs` lists all ids.',
+    )
+
+
+def _suites() -> Iterator[Suite]:
+    """Yield the suites: our own, Gymnasium's registry, then those of other packages, imported only then."""
+    for name in suites.builtin:
+        yield suites.get(name)
+    for name in suites.names():
+        if name in suites.builtin:
+            continue
+        try:
+            suite = suites.get(name)
+        except PluginError as error:
+            warnings.warn(str(error), stacklevel=4)
+            continue
+        register_suite(suite)
+        yield suite
+
+
+def _ready_made(
+    env: gym.Env[Any, Any] | Callable[[], gym.Env[Any, Any]], render_mode: str | None, options: dict[str, Any]
+) -> gym.Env[Any, Any]:
+    """Return the environment itself, or the one that a function makes."""
+    if render_mode is not None or options:
+        given = ", ".join([*options, *(["render_mode"] if render_mode is not None else [])])
+        raise TypeError(
+            f"{given}: only for an environment's id; a ready environment is made with its options"
+        )
+    made = env if isinstance(env, gym.Env) or not callable(env) else env()
+    if not isinstance(made, gym.Env):
+        raise TypeError(
+            f"expected an environment's id, a gymnasium.Env or a function that makes one, not a {type(made)}"
+        )
+    return made
+
+
+def _make_one(id: EnvLike, seed: int | None, monitor: bool, options: dict[str, Any]) -> gym.Env[Any, Any]:
+    """Make one environment of a VecEnv (at module level, so that other processes can call it)."""
+    env = make_env(id, seed=seed, **options)
+    if not monitor:
+        return env
+    from stable_baselines3.common.monitor import Monitor
+
+    return Monitor(env)

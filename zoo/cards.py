@@ -1,0 +1,322 @@
+"""Model cards: what an entry is, how it was trained and what it was measured to reach."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+import re
+import sys
+import types
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin, get_type_hints
+
+import numpy as np
+import tomli_w
+
+from dream_agents.registry import UnknownNameError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+if TYPE_CHECKING:
+    from dream_agents.evaluation import EvaluationResult
+
+CARD_FILE = "card.toml"
+
+#: Value of an option of a planner or a network.
+Scalar = bool | int | float | str
+
+_NAME_PART = r"[a-z0-9][a-z0-9_.-]*"
+_NAME = re.compile(rf"{_NAME_PART}(/{_NAME_PART})?")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+T = TypeVar("T")
+
+
+class ZooError(ValueError):
+    """An entry, or what is given with it, is not what it should be; the text names what is wrong."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What the entry's weights were measured to reach with one planner.
+
+    The card's planner has the card's options, any other one its defaults.
+
+    :param planner: name of the planner
+    :param mean: mean over episodes, in units of ``measure``
+    :param std: standard deviation over episodes
+    :param episodes: number of episodes
+    :param seed: seed of the evaluation
+    :param ms_per_decision: milliseconds that a decision for one environment took
+    :param device: where, e.g. the name of the processor
+    :param measure: "return" or "success"
+    """
+
+    planner: str
+    mean: float
+    std: float
+    episodes: int
+    seed: int
+    ms_per_decision: float
+    device: str
+    measure: str = "return"
+
+    def __post_init__(self) -> None:
+        _require(math.isfinite(self.mean), "mean", self.mean, "a finite number")
+        _require(0 <= self.std < math.inf, "std", self.std, "a finite number of at least 0")
+        _require(self.episodes >= 1, "episodes", self.episodes, "at least 1")
+        _require(
+            0 <= self.ms_per_decision < math.inf,
+            "ms_per_decision",
+            self.ms_per_decision,
+            "a finite number of at least 0",
+        )
+        _require(self.measure in ("return", "success"), "measure", self.measure, '"return" or "success"')
+
+    @classmethod
+    def from_evaluation(cls, evaluation: EvaluationResult) -> Result:
+        """Take the return from what :func:`dream_agents.evaluation.evaluate` found."""
+        return cls(
+            planner=evaluation.planner,
+            mean=evaluation.mean,
+            std=evaluation.std,
+            episodes=evaluation.episodes,
+            seed=evaluation.seed,
+            ms_per_decision=round(evaluation.latency_ms, 3),
+            device=evaluation.hardware,
+        )
+
+
+@dataclass(frozen=True)
+class Network:
+    """Sizes of the networks, from which the shapes of all weights follow.
+
+    :param obs_shape: shape of an observation
+    :param action_dim: number of action dimensions
+    :param discount: discount factor of the predicted returns
+    :param episodic: whether the task can end before its time limit
+    :param model_size: the fields of the backbone's size, e.g. of :class:`~dream_agents.models.tdmpc.TDMPCSize`
+    :param options: further keyword arguments of the networks
+    """
+
+    obs_shape: tuple[int, ...]
+    action_dim: int
+    discount: float
+    episodic: bool
+    model_size: dict[str, int]
+    options: dict[str, Scalar] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _require(
+            len(self.obs_shape) > 0 and min(self.obs_shape) > 0,
+            "obs_shape",
+            list(self.obs_shape),
+            "positive numbers",
+        )
+        _require(self.action_dim > 0, "action_dim", self.action_dim, "at least 1")
+        _require(0 < self.discount <= 1, "discount", self.discount, "in (0, 1]")
+        for name, width in self.model_size.items():
+            _require(width > 0, f"model_size.{name}", width, "at least 1")
+
+
+@dataclass(frozen=True)
+class Card:
+    """Everything that ``card.toml`` says about an entry.
+
+    :param name: the entry's name, ``<agent>-<task>`` in lower case, or ``<group>/<name>``
+    :param agent: name of the agent in ``registry.agents``
+    :param backbone: name of the backbone in ``registry.backbones``
+    :param planner: name of the planner that acts in ``predict``
+    :param environment: id of the environment that it was trained in; where another package registers it, that one
+        has to be imported before
+    :param obs_type: what it observes there
+    :param decisions: decisions that it was trained for
+    :param frames: frames of the simulator that it was trained for: decisions times action repeat
+    :param license: license of the weights, an SPDX identifier where there is one
+    :param authors: who made them
+    :param source: where the weights are: "embedded" for beside the card
+    :param sha256: checksum of the weights' file
+    :param size: its size in bytes
+    :param format: what the weights' names and shapes follow: "dream-agents"
+    :param network: sizes of the networks
+    :param seed: seed of the training; None if it had none
+    :param command: the exact command, or code, that trained it
+    :param planner_kwargs: options of the planner that differ from its defaults
+    :param versions: versions of the packages that it was made with
+    :param results: measured results
+    :raises ZooError: naming the field that is not as it should be
+    """
+
+    name: str
+    agent: str
+    backbone: str
+    planner: str
+    environment: str
+    obs_type: str
+    decisions: int
+    frames: int
+    license: str
+    authors: tuple[str, ...]
+    source: str
+    sha256: str
+    size: int
+    format: str
+    network: Network
+    seed: int | None = None
+    command: str = ""
+    planner_kwargs: dict[str, Scalar] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+    results: tuple[Result, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_name(self.name)
+        _require(
+            ":" not in self.environment, "environment", self.environment, "an id without a module before it"
+        )
+        _require(self.decisions >= 0, "decisions", self.decisions, "at least 0")
+        _require(self.frames >= 0, "frames", self.frames, "at least 0")
+        _require(
+            self.source == "embedded",
+            "source",
+            self.source,
+            '"embedded": this version loads weights that lie beside their card',
+        )
+        _require(
+            _SHA256.fullmatch(self.sha256) is not None,
+            "sha256",
+            self.sha256,
+            "64 hexadecimal digits, lower case",
+        )
+        _require(self.size > 0, "size", self.size, "at least 1")
+        _require(
+            self.format == "dream-agents", "format", self.format, '"dream-agents", the one this version reads'
+        )
+
+    @property
+    def best_mean(self) -> float:
+        """The best planner's mean; minus infinity where nothing was measured."""
+        return max((result.mean for result in self.results), default=-math.inf)
+
+
+def check_name(name: str) -> None:
+    """Check that a name can be an entry's.
+
+    :raises ZooError: if it can't, e.g. because it would lead out of the folder of entries
+    """
+    _require(
+        _NAME.fullmatch(name) is not None,
+        "name",
+        name,
+        "lower-case letters, digits, '.', '_' and '-', starting with a letter or digit, "
+        "with at most one '/' between two such parts",
+    )
+
+
+def read_card(folder: Path) -> Card:
+    """Read the card in a folder.
+
+    :raises ZooError: if there is none, or naming the field that is wrong
+    """
+    path = folder / CARD_FILE
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ZooError(f"{folder} is not an entry of the zoo: it has no {CARD_FILE}") from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ZooError(f"{path} cannot be read: {error}") from error
+    try:
+        return _build(Card, data, "")
+    except ZooError as error:
+        raise ZooError(f"{path}: {error}") from None
+
+
+def to_toml(card: Card) -> bytes:
+    """Contents of a card's file.
+
+    :raises ZooError: naming the field that is wrong
+    """
+    data = _plain(dataclasses.asdict(card))
+    _build(Card, data, "")
+    return tomli_w.dumps(data).encode()
+
+
+def write_aside(path: Path, data: bytes) -> None:
+    """Write a file under another name, then rename it, so that nobody reads half of it."""
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        aside.write_bytes(data)
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def make_result(result: Result | Mapping[str, Any]) -> Result:
+    """Make a :class:`Result` of a mapping with its fields, or check one that is made; NumPy's numbers become Python's.
+
+    :raises ZooError: naming the field that is missing or wrong
+    """
+    values = dataclasses.asdict(result) if isinstance(result, Result) else dict(result)
+    return _build(Result, _plain(values), "result")
+
+
+def _require(holds: bool, name: str, value: object, expected: str) -> None:
+    if not holds:
+        raise ZooError(f"{name} = {value!r} is not {expected}")
+
+
+def _plain(value: Any) -> Any:
+    """Python's own numbers, tuples as lists; without None and empty tables, which TOML lacks or need not show."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items() if item is not None and item != {}}
+    if isinstance(value, tuple | list):
+        return [_plain(item) for item in value]
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _build(cls: type[T], data: Any, where: str) -> T:
+    """Make a dataclass of a TOML table, checking names and types; ``where`` is the table's name."""
+    if not isinstance(data, dict):
+        raise ZooError(f"{where} = {data!r} is not a table")
+    prefix = f"{where}." if where else ""
+    hints = get_type_hints(cls)
+    fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    for name in data:
+        if name not in fields:
+            raise ZooError(str(UnknownNameError("field", prefix + name, [prefix + f for f in fields])))
+    for name, f in fields.items():
+        required = f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+        if required and name not in data:
+            raise ZooError(f"{prefix}{name} is missing")
+    values = {name: _convert(value, hints[name], prefix + name) for name, value in data.items()}
+    try:
+        return cls(**values)
+    except ZooError as error:
+        raise ZooError(f"{prefix}{error}") from None
+
+
+def _convert(value: Any, hint: Any, name: str) -> Any:
+    """Check a TOML value against a type hint of a card's field."""
+    origin, options = get_origin(hint), get_args(hint)
+    if dataclasses.is_dataclass(hint):
+        return _build(hint, value, name)  # type: ignore[arg-type]
+    if origin is tuple:
+        if not isinstance(value, list | tuple):
+            raise ZooError(f"{name} = {value!r} is not an array")
+        return tuple(_convert(item, options[0], f"{name}[{i}]") for i, item in enumerate(value))
+    if origin is dict:
+        if not isinstance(value, dict):
+            raise ZooError(f"{name} = {value!r} is not a table")
+        return {key: _convert(item, options[1], f"{name}.{key}") for key, item in value.items()}
+    allowed = options if origin is types.UnionType else (hint,)
+    if float in allowed and type(value) is int and int not in allowed:
+        value = float(value)
+    if type(value) not in allowed:
+        expected = " or ".join(kind.__name__ for kind in allowed if kind is not type(None))
+        raise ZooError(f"{name} = {value!r} is not {expected}")
+    return value

@@ -1,0 +1,200 @@
+"""Weights of an entry: a safetensors file whose every tensor's name and shape follow from the card.
+
+A network ``target_<name>`` is not stored: it lags behind ``<name>``, with which it is made equal on loading.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_safetensors
+from safetensors.torch import save as save_safetensors
+from torch import Tensor
+
+from dream_agents.models.base import WorldModel
+from dream_agents.models.tdmpc import TDMPCSize
+from dream_agents.registry import UnknownNameError, backbones
+from dream_agents.zoo.cards import Card, Network, ZooError
+
+WEIGHTS_FILE = "model.safetensors"
+
+_TARGET = "target_"
+
+#: Which dataclass holds the sizes of a backbone's networks.
+_SIZE_CLASSES: dict[str, type] = {"tdmpc2": TDMPCSize}
+
+
+def get_size_class(backbone: str) -> Any:
+    """Look up the dataclass that holds the sizes of a backbone's networks.
+
+    :raises ZooError: for a backbone that the zoo does not store
+    """
+    if backbone not in _SIZE_CLASSES:
+        raise ZooError(
+            f'backbone = "{backbone}" is not one that the zoo stores; those are {", ".join(_SIZE_CLASSES)}'
+        )
+    return _SIZE_CLASSES[backbone]
+
+
+def describe_network(
+    world_model: WorldModel, backbone: str, obs_shape: tuple[int, ...], options: Any
+) -> Network:
+    """Write down the sizes of a world model, so that :func:`build_world_model` makes one with the same shapes.
+
+    :param options: keyword arguments of the networks beside their size
+    :raises ZooError: for networks that the zoo can't store
+    """
+    size = getattr(world_model, "size", None)
+    if not isinstance(size, get_size_class(backbone)):
+        raise ZooError(f"the world model's size is {size!r}, not a {get_size_class(backbone).__name__}")
+    return Network(
+        obs_shape=obs_shape,
+        action_dim=world_model.action_dim,
+        discount=float(world_model.discount),
+        episodic=world_model.episodic,
+        model_size=dataclasses.asdict(size),
+        options=options,
+    )
+
+
+def make_size(backbone: str, model_size: Mapping[str, int]) -> Any:
+    """Make the backbone's size from a card's ``network.model_size``.
+
+    :raises ZooError: naming fields that are missing or unknown
+    """
+    size_class = get_size_class(backbone)
+    expected = {field.name for field in dataclasses.fields(size_class)}
+    if model_size.keys() != expected:
+        raise ZooError(
+            f"network.model_size has the fields {sorted(model_size)}; {size_class.__name__} of the backbone "
+            f'"{backbone}" has {sorted(expected)}'
+        )
+    return size_class(**model_size)
+
+
+def build_world_model(network: Network, backbone: str) -> WorldModel:
+    """Make the networks of a card, on PyTorch's current default device.
+
+    :raises ZooError: if they can't be made
+    """
+    size = make_size(backbone, network.model_size)
+    try:
+        return backbones.get(backbone).build_world_model(
+            network.obs_shape,
+            network.action_dim,
+            model_size=size,
+            discount=network.discount,
+            episodic=network.episodic,
+            **network.options,
+        )
+    except (UnknownNameError, TypeError, ValueError) as error:
+        raise ZooError(
+            f"the card's network can't be made with the backbone \"{backbone}\": {error}"
+        ) from error
+
+
+def pack(world_model: WorldModel, dtype: torch.dtype) -> bytes:
+    """Contents of a weights' file.
+
+    :param dtype: to which numbers with fractions are rounded
+    :raises ZooError: naming weights that are not numbers or too large for ``dtype``
+    """
+    tensors = {}
+    for key, value in _stored(world_model.state_dict()).items():
+        tensor = value.detach().cpu()
+        if tensor.is_floating_point():
+            tensor = tensor.to(dtype)
+            check_finite(f"{key} as {dtype}", tensor)
+        tensors[key] = tensor.contiguous()
+    return save_safetensors(tensors, metadata={"format": "pt"})
+
+
+def checksum(data: bytes) -> str:
+    """SHA-256 in hexadecimal digits."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def read_weights(folder: Path, card: Card) -> dict[str, Tensor]:
+    """Read the weights beside a card, as a whole state dict in float32.
+
+    :raises ZooError: if they are missing, or their size, checksum, names, shapes or values are not as they should be
+    """
+    path = folder / WEIGHTS_FILE
+    try:
+        size = path.stat().st_size
+        if size != card.size:
+            raise ZooError(
+                f"{path} has {size} bytes, its card says {card.size}: it was cut off or replaced; "
+                "put the original file back"
+            )
+        data = path.read_bytes()
+    except OSError as error:
+        raise ZooError(f"{path} cannot be read: {error}") from error
+    if checksum(data) != card.sha256:
+        raise ZooError(
+            f"{path} has the SHA-256 {checksum(data)}, its card says {card.sha256}: "
+            "it was changed; put the original file back"
+        )
+    try:
+        tensors = load_safetensors(data)
+    except SafetensorError as error:
+        raise ZooError(f"{path} is not a safetensors file: {error}") from error
+    with torch.device("meta"):
+        expected = build_world_model(card.network, card.backbone).state_dict()
+    compare_shapes(_shapes(tensors), _shapes(_stored(expected)), str(path), "its card's network")
+    for key, tensor in tensors.items():
+        if tensor.is_floating_point() != expected[key].is_floating_point():
+            raise ZooError(f"{path}: {key} is {tensor.dtype}, the network's is {expected[key].dtype}")
+        check_finite(f"{path}: {key}", tensor)
+    sources = {key: key if key in tensors else key.removeprefix(_TARGET) for key in expected}
+    return {key: tensors[source].to(expected[key].dtype) for key, source in sources.items()}
+
+
+def compare_shapes(
+    found: Mapping[str, tuple[int, ...]], expected: Mapping[str, tuple[int, ...]], file: str, other: str
+) -> None:
+    """Compare names and shapes of tensors.
+
+    :param file: what holds the tensors that were found, for the message
+    :param other: what says which are expected
+    :raises ZooError: naming those that differ, on both sides
+    """
+    problems = [f"{key} is missing" for key in expected if key not in found]
+    problems += [f"{key} is unknown to {other}" for key in found if key not in expected]
+    problems += [
+        f"{key} has shape {found[key]}, {other} has {expected[key]}"
+        for key in expected
+        if key in found and found[key] != expected[key]
+    ]
+    if problems:
+        more = f", and {len(problems) - 5} more" if len(problems) > 5 else ""
+        raise ZooError(f"{file} does not fit {other}: {'; '.join(problems[:5])}{more}")
+
+
+def check_finite(name: str, tensor: Tensor) -> None:
+    """Check that every value is a finite number.
+
+    :param name: what the tensor is, for the message
+    :raises ZooError: if one is not
+    """
+    if not torch.isfinite(tensor).all():
+        raise ZooError(f"{name} has values that are infinite or not numbers")
+
+
+def _stored(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The part of a state dict that is stored: without copies of other networks."""
+    return {
+        key: value
+        for key, value in state.items()
+        if not (key.startswith(_TARGET) and key.removeprefix(_TARGET) in state)
+    }
+
+
+def _shapes(state: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    return {key: tuple(value.shape) for key, value in state.items()}
