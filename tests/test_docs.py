@@ -26,7 +26,7 @@ def test_planner_of_the_plugin_page_picks_the_best_of_its_roll_outs(
     exec(block_with(checkout / "docs/plugins.md", "class ShootingPlanner"), names)
     monkeypatch.setattr(registry.planners, "_registered", {})
     registry.planners.register("shooting")(names["ShootingPlanner"])
-    model = TDMPC2Backbone.build_world_model((4,), 2, model_size="1M", discount=0.9, episodic=False)
+    model = TDMPC2Backbone.build_world_model((4,), 2, model_size="1M", discount=0.9, episodic=False).eval()
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.1)  # rewards and values start at zero otherwise
     z, _ = model.observe(torch.randn(3, 4))

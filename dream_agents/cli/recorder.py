@@ -69,6 +69,9 @@ class RunRecorder(BaseCallback):
         self.display.update(self.num_timesteps, self.model._n_updates, self._note())
         return True
 
+    def _on_training_end(self) -> None:
+        self.display.update(self.num_timesteps, self.model._n_updates, "done")
+
     def _note(self) -> str:
         """Say what a long silence is about to be for: the updates that make up for the random decisions."""
         starts = int(self.model.learning_starts)

@@ -84,6 +84,7 @@ def _settle(
     given: dict[str, Any], frames: int | None, out: Path | None, resume: bool
 ) -> tuple[RunSettings, Path, bool]:
     """Fill in what is not given; return settings, folder and whether there is a checkpoint to go on from."""
+    from dream_agents.agents.checkpoint import find_checkpoints
     from dream_agents.cli.run_folder import ARGS, CHECKPOINTS, RunSettings, resume_command, settings_to_resume
     from dream_agents.wrappers import describe
 
@@ -103,7 +104,7 @@ def _settle(
         env = given["env"] if "env" in given else settings_to_resume(folder, given).env
         given["decisions"] = frames // describe(env).action_repeat
     settings = settings_to_resume(folder, given) if resume else RunSettings(**given)
-    goes_on = resume and (folder / CHECKPOINTS).is_dir()
+    goes_on = resume and bool(find_checkpoints(folder / CHECKPOINTS))
     if resume and not goes_on:
         say(f"the run in {folder} stopped before its first checkpoint; it starts over")
     return settings, folder, goes_on
@@ -133,6 +134,9 @@ def _run(settings: RunSettings, folder: Path, resume: bool) -> None:
         try:
             with stopping_in_order(recorder):
                 model.learn(left, CallbackList(callbacks), log_interval=1, reset_num_timesteps=not resume)
+            if left and settings.checkpoint_every:  # so that the run can be made longer
+                model.save_checkpoint(folder / CHECKPOINTS)
+            _finish(model, settings, folder)
         except TrainingStoppedError:
             say(f"checkpoint: {model.save_checkpoint(folder / CHECKPOINTS)}")
             say(f"stopped at decision {model.num_timesteps}; continue with `{resume_command(folder)}`")
@@ -143,9 +147,8 @@ def _run(settings: RunSettings, folder: Path, resume: bool) -> None:
         finally:
             recorder.close()
             model.logger.close()
-    if left and settings.checkpoint_every:  # so that the run can be made longer
-        model.save_checkpoint(folder / CHECKPOINTS)
-    _finish(model, settings, folder)
+            assert model.env is not None
+            model.env.close()
 
 
 def _make_agent(settings: RunSettings, checkpoints: Path | None) -> WorldModelAgent:
@@ -185,5 +188,3 @@ def _finish(model: WorldModelAgent, settings: RunSettings, folder: Path) -> None
     except ValueError:
         say("no episode came to its end, so there is no learning curve")
     say(f"evaluate it with `dream-agents eval {folder}`")
-    assert model.env is not None
-    model.env.close()

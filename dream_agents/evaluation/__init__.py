@@ -8,7 +8,7 @@ Importing this module imports neither PyTorch nor Stable-Baselines3 nor matplotl
 """
 
 from dream_agents.evaluation.compare import compare
-from dream_agents.evaluation.curves import Curve, plot_learning_curve, read_own_curve, read_published_curve
+from dream_agents.evaluation.curves import Curve, plot_learning_curve, read_own_curve, read_published_curves
 from dream_agents.evaluation.evaluate import evaluate, make_evaluation_env
 from dream_agents.evaluation.report import results_table, write_json, write_results
 from dream_agents.evaluation.result import EvaluationResult, bootstrap_interval
@@ -24,7 +24,7 @@ __all__ = [
     "make_evaluation_env",
     "plot_learning_curve",
     "read_own_curve",
-    "read_published_curve",
+    "read_published_curves",
     "record_video",
     "results_table",
     "write_json",

@@ -54,36 +54,42 @@ def read_own_curve(path: str | Path, label: str | None = None, window: int = 10)
     return Curve(frames, mean, mean - std, mean + std, f"{label} (while learning)")
 
 
-def read_published_curve(path: str | Path, task: str, label: str | None = None) -> Curve:
-    """Read one task's curve from a file of published results.
+def read_published_curves(path: str | Path, task: str) -> list[Curve]:
+    """Read one task's curves, one a method, from a file of published results.
 
     Two formats are understood: ``task,env_step,seed,return,success`` with a row a seed, whose spread is from the
     worst seed to the best; and ``method,task,env_step,mean_return,ci95_low,ci95_high``. ``env_step`` counts frames.
 
     :param path: the file
     :param task: an environment's id or any of its names
-    :param label: for the legend; by default the method or the file's name
     :raises ValueError: if the file has other columns, or nothing on this task
     """
     path = Path(path)
     rows = _read(path)
     if "task" not in rows[0]:
         raise ValueError(f"{path} has no column task; its columns are {', '.join(rows[0])}")
-    chosen = [row for row in rows if _same_task(row["task"], task)]
+    chosen: dict[str, list[dict[str, str]]] = {}
+    spellings = _spellings(task)
+    for row in rows:
+        if row["task"] in spellings:
+            chosen.setdefault(row.get("method") or path.stem, []).append(row)
     if not chosen:
         tasks = sorted({row["task"] for row in rows})
         raise ValueError(f"{path} has nothing on {task}; its tasks are {', '.join(tasks)}")
-    label = label or chosen[0].get("method") or path.stem
-    frames = _column(path, chosen, "env_step")
-    if "mean_return" in chosen[0]:
-        mean, low, high = (_column(path, chosen, name) for name in ("mean_return", "ci95_low", "ci95_high"))
-        return Curve(frames, mean, low, high, f"{label}, published (95% interval)")
-    returns = _column(path, chosen, "return")
+    return [_published_curve(path, method, method_rows) for method, method_rows in chosen.items()]
+
+
+def _published_curve(path: Path, method: str, rows: list[dict[str, str]]) -> Curve:
+    frames = _column(path, rows, "env_step")
+    if "mean_return" in rows[0]:
+        mean, low, high = (_column(path, rows, name) for name in ("mean_return", "ci95_low", "ci95_high"))
+        return Curve(frames, mean, low, high, f"{method}, published (95% interval)")
+    returns = _column(path, rows, "return")
     steps = np.unique(frames)
     groups = [returns[frames == step] for step in steps]
     mean, low, high = (np.array([of(group) for group in groups]) for of in (np.mean, np.min, np.max))
-    seeds = len({row["seed"] for row in chosen})
-    return Curve(steps, mean, low, high, f"{label}, published ({seeds} seeds, worst to best)")
+    seeds = len({row["seed"] for row in rows})
+    return Curve(steps, mean, low, high, f"{method}, published ({seeds} seeds, worst to best)")
 
 
 def plot_learning_curve(
@@ -94,26 +100,23 @@ def plot_learning_curve(
     :param own: files or run folders (see :func:`read_own_curve`) by their labels
     :param out: the picture, in any format that matplotlib writes
     :param task: the environment, for the title and to find the published curve
-    :param published: file of published results (see :func:`read_published_curve`)
+    :param published: file of published results (see :func:`read_published_curves`)
     :raises ValueError: if there is nothing to draw
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     curves = [read_own_curve(path, label) for label, path in own.items()]
-    end = max((curve.frames[-1] for curve in curves), default=0)
+    references = read_published_curves(published, task) if published is not None else []
+    if not curves and not references:
+        raise ValueError("there is no curve to draw")
+    end = max(curve.frames[-1] for curve in curves or references)
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    if published is not None:
-        curve = read_published_curve(published, task)
-        axes.fill_between(curve.frames, curve.low, curve.high, color="0.85", linewidth=0)
-        axes.plot(curve.frames, curve.mean, color="0.4", linestyle="--", label=curve.label)
-        end = end or curve.frames[-1]
-    elif not curves:
-        raise ValueError("there is no curve to draw")
-    for curve in curves:
-        (line,) = axes.plot(curve.frames, curve.mean, label=curve.label)
+    styled = [*((curve, "--") for curve in references), *((curve, "-") for curve in curves)]
+    for curve, style in styled:
+        (line,) = axes.plot(curve.frames, curve.mean, style, label=curve.label)
         axes.fill_between(curve.frames, curve.low, curve.high, alpha=0.2, color=line.get_color(), linewidth=0)
     axes.set(title=task, xlabel="environment frames", ylabel="return", xlim=(0, 1.02 * end))
     axes.legend(frameon=False)
@@ -148,13 +151,10 @@ def _column(path: Path, rows: list[dict[str, str]], name: str) -> np.ndarray:
     return np.array([float(row[name]) for row in rows])
 
 
-def _same_task(one: str, other: str) -> bool:
-    return one == other or _canonical(one) == _canonical(other)
-
-
-def _canonical(task: str) -> str:
-    """Return the environment's id, or the name itself where no suite knows it."""
+def _spellings(task: str) -> set[str]:
+    """Every name of an environment, or just the one given where no suite knows it."""
     try:
-        return resolve(task)[1]
+        suite, id = resolve(task)
     except ValueError:
-        return task
+        return {task}
+    return {task, id, *suite.task(id).aliases}

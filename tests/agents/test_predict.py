@@ -51,7 +51,6 @@ class TestPurity:
         arguments = observations(3, 1), state, np.array([False, True, False])
         second = trained.predict(*arguments, deterministic=True)
         torch.manual_seed(1)
-        np.random.seed(1)
         trained.predict(observations(4, 2))
         global_state = torch.get_rng_state()
         again, _ = trained.predict(observations(3), deterministic=True)

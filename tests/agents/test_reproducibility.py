@@ -1,0 +1,82 @@
+"""The same seed gives the same weights and actions, bit for bit, on a CPU."""
+
+import hashlib
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+import torch
+from stable_baselines3.common.callbacks import EvalCallback
+
+from dream_agents import make_vec_env
+
+
+def digest(agent):
+    """A fingerprint of everything learned and of some actions."""
+    state = None
+    sha = hashlib.sha256()
+    for value in agent.policy.state_dict().values():
+        sha.update(value.numpy().tobytes())
+    for step in range(3):
+        actions, state = agent.predict(np.full((2, 3), step / 3, np.float32), state, deterministic=True)
+        sha.update(actions.tobytes())
+    return sha.hexdigest()
+
+
+def test_same_seed_same_weights_and_actions(make_agent):
+    assert digest(make_agent(seed=4).learn(32)) == digest(make_agent(seed=4).learn(32))
+
+
+def test_other_seed_other_weights(make_dream):
+    one, other = (make_dream(seed=seed).learn(22) for seed in (1, 2))
+    assert digest(one) != digest(other)
+    assert not np.array_equal(one.replay_buffer.observations[:20], other.replay_buffer.observations[:20])
+    assert not np.array_equal(one.replay_buffer.actions[:20], other.replay_buffer.actions[:20])
+
+
+def test_without_a_seed_runs_differ(make_dream):
+    assert digest(make_dream(seed=None)) != digest(make_dream(seed=None))
+
+
+def test_what_happened_before_does_not_matter(make_dream):
+    expected = digest(make_dream().learn(24))
+    torch.rand(17)
+    np.random.default_rng().random()
+    make_dream(seed=99).learn(22)
+    assert digest(make_dream().learn(24)) == expected
+
+
+def test_several_environments(make_dream):
+    expected = digest(make_dream(n_envs=2).learn(32))
+    assert digest(make_dream(n_envs=2, vec_env_cls="subproc").learn(32)) == expected
+
+
+def test_evaluation_while_learning_changes_nothing(make_dream):
+    expected = digest(make_dream().learn(32))
+    evaluation = make_vec_env("Pendulum-v1", seed=1, max_episode_steps=5)
+    callback = EvalCallback(evaluation, eval_freq=7, n_eval_episodes=1, verbose=0, warn=False)
+    assert digest(make_dream().learn(32, callback=callback)) == expected
+
+
+@pytest.mark.parametrize("name", ["TDMPC2", "DreamMPC"])
+def test_another_process_gets_the_same(name, make_dream, saved_agents):
+    """A script as a user would write it, run twice."""
+    script = f"""
+        import hashlib, sys, torch
+        from dream_agents import {name}
+        from dream_agents.models.tdmpc import TDMPCSize
+        torch.set_num_threads(1)
+        agent = {name}("Pendulum-v1", model_size=TDMPCSize(16, 16, 16, 2, 2), learning_starts=20, batch_size=16,
+                       seed=3, device="cpu").learn(26)
+        weights = torch.nn.utils.parameters_to_vector(agent.policy.parameters()).detach().numpy()
+        print(hashlib.sha256(weights.tobytes()).hexdigest())
+    """
+    runs = [
+        subprocess.run(
+            [sys.executable, "-c", textwrap.dedent(script)], check=True, capture_output=True, text=True
+        ).stdout.split()[-1]
+        for _ in range(2)
+    ]
+    assert runs[0] == runs[1]
