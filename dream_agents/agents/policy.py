@@ -95,7 +95,7 @@ class WorldModelPolicy(BasePolicy):
         tensor = torch.as_tensor(observation, device=self.device)
         return tensor if tensor.dtype == torch.uint8 else tensor.float()
 
-    def predict(  # type: ignore[override]
+    def predict(
         self,
         observation: np.ndarray | dict[str, np.ndarray],
         state: State | None = None,
@@ -149,6 +149,9 @@ class WorldModelPolicy(BasePolicy):
             )
         return tensor
 
-    def _predict(self, observation: torch.Tensor, deterministic: bool = False) -> torch.Tensor:
+    def _predict(
+        self, observation: torch.Tensor | dict[str, torch.Tensor], deterministic: bool = False
+    ) -> torch.Tensor:
+        assert isinstance(observation, torch.Tensor), "observations are arrays"
         actions, _ = self.predict(observation.cpu().numpy(), deterministic=deterministic)
         return torch.as_tensor(self.scale_action(actions), device=self.device)

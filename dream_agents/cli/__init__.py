@@ -8,15 +8,8 @@ import gymnasium as gym
 import typer
 from typer.core import TyperGroup
 
-from dream_agents.cli.agents import agents
-from dream_agents.cli.bench import bench
+from dream_agents.cli import agents, bench, demo, envs, eval, planners, plot, train
 from dream_agents.cli.console import say
-from dream_agents.cli.demo import demo
-from dream_agents.cli.envs import envs
-from dream_agents.cli.eval import eval
-from dream_agents.cli.planners import planners
-from dream_agents.cli.plot import plot
-from dream_agents.cli.train import train
 from dream_agents.wrappers import RenderingUnavailableError
 
 #: Errors whose text is meant for the user.
@@ -66,7 +59,17 @@ def options(debug: Debug = False, version: Version = False) -> None:
     """World-model reinforcement learning that plans."""
 
 
-for _command in (train, eval, demo, envs, planners, agents, bench, plot):
+_COMMANDS = (
+    train.train,
+    eval.eval,
+    demo.demo,
+    envs.envs,
+    planners.planners,
+    agents.agents,
+    bench.bench,
+    plot.plot,
+)
+for _command in _COMMANDS:
     app.command()(_command)
 
 

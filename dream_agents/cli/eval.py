@@ -83,7 +83,8 @@ def eval(
             vec_env_cls="subproc" if subproc else "dummy",
             progress=update,
         )
-    console.print(results_table(results, f"{model} in {results[0].env}: {episodes} episodes, seed {seed}"))
+    console.print(model, markup=False, highlight=False, soft_wrap=True)
+    console.print(results_table(results))
     if json is not None:
         write_results(json, results, model=model)
         say(f"results: {json}")

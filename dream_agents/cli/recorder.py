@@ -46,15 +46,19 @@ class RunRecorder(BaseCallback):
         self.episodes = CsvLog(folder / EPISODES, _EPISODE_COLUMNS, decisions)
         display.returns.extend(float(row["return"]) for row in self.episodes.kept[-10:])
         self.evaluations: CsvLog | None = None
+        self._evaluated = decisions
         if settings.eval_every:
             self.evaluations = CsvLog(folder / EVALUATIONS, _EVALUATION_COLUMNS, decisions)
-        self._evaluated = decisions
+            self._evaluated = int(self.evaluations.kept[-1]["decisions"]) if self.evaluations.kept else 0
         self._eval_env: VecEnv | None = None
         earlier = float(self.episodes.kept[-1]["seconds"]) if self.episodes.kept else 0.0
         self._began = time.perf_counter() - earlier
 
     def _on_rollout_start(self) -> None:
-        """Between two decisions, after the updates: the place to stop at."""
+        """Between two decisions, after the updates: the place to evaluate and to stop at."""
+        every = self.settings.eval_every
+        if every and self.model.num_timesteps // every > self._evaluated // every:
+            self._evaluate()
         if self.stop_requested:
             raise TrainingStoppedError
 
@@ -62,14 +66,12 @@ class RunRecorder(BaseCallback):
         for info in self.locals["infos"]:
             if "episode" in info:
                 self._log_episode(info["episode"])
-        every = self.settings.eval_every
-        due = every and self.num_timesteps // every > self._evaluated // every
-        if due or (every and self.num_timesteps >= self.settings.decisions):
-            self._evaluate()
         self.display.update(self.num_timesteps, self.model._n_updates, self._note())
         return True
 
     def _on_training_end(self) -> None:
+        if self.settings.eval_every and self.model.num_timesteps > self._evaluated:
+            self._evaluate()
         self.display.update(self.num_timesteps, self.model._n_updates, "done")
 
     def _note(self) -> str:
@@ -89,7 +91,7 @@ class RunRecorder(BaseCallback):
 
     def _evaluate(self) -> None:
         assert self.evaluations is not None
-        self._evaluated = self.num_timesteps
+        self._evaluated = self.model.num_timesteps
         self.display.update(self.num_timesteps, self.model._n_updates, "evaluating")
         if self._eval_env is None:
             self._eval_env = evaluation_env_of(self.model, None, self.settings.eval_episodes)

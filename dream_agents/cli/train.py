@@ -130,7 +130,7 @@ def _run(settings: RunSettings, folder: Path, resume: bool) -> None:
         recorder = RunRecorder(folder, settings, done, display)
         callbacks: list[BaseCallback] = [recorder]
         if settings.checkpoint_every:
-            callbacks.insert(0, CheckpointCallback(folder / CHECKPOINTS, settings.checkpoint_every))
+            callbacks.append(CheckpointCallback(folder / CHECKPOINTS, settings.checkpoint_every))
         try:
             with stopping_in_order(recorder):
                 model.learn(left, CallbackList(callbacks), log_interval=1, reset_num_timesteps=not resume)

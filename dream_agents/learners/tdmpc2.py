@@ -153,8 +153,9 @@ class TDMPC2Learner(Learner):
         metrics["train/policy_grad_norm"] = self._step("policy", loss, self.policy_parameters)
         self.scale.update(values)
         with torch.no_grad():
-            targets = list(self.world_model.target_value_heads.parameters())
-            torch._foreach_lerp_(targets, list(self.world_model.value_heads.parameters()), self.tau)
+            targets: list[Tensor] = list(self.world_model.target_value_heads.parameters())
+            online: list[Tensor] = list(self.world_model.value_heads.parameters())
+            torch._foreach_lerp_(targets, online, self.tau)
         self.world_model.eval()
         return metrics | policy_metrics | {"train/value_scale": self.scale.value.clone()}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 import torch.nn as nn
@@ -60,22 +61,24 @@ class ValueEnsemble(nn.Sequential):
     def __init__(self, members: int, in_features: int, width: int, num_bins: int, dropout: float = 0.0):
         last = EnsembleLinear(members, width, num_bins, normed=False)
         nn.init.zeros_(last.weight)
-        super().__init__(
-            EnsembleLinear(members, in_features, width, dropout=dropout),
-            EnsembleLinear(members, width, width),
-            last,
-        )
+        first = EnsembleLinear(members, in_features, width, dropout=dropout)
+        super().__init__(first, EnsembleLinear(members, width, width), last)
+
+    @property
+    def layers(self) -> tuple[EnsembleLinear, ...]:
+        """First, hidden and last layer."""
+        return cast("tuple[EnsembleLinear, ...]", tuple(self))
 
     def forward(self, z_action: Tensor, members: Sequence[int] | None = None) -> Tensor:
         """Logits ``[M, ..., num_bins]`` of the chosen members, without dropout, or of all."""
         rows = z_action.flatten(0, -2)
         if members is None:
-            logits = rows.expand(len(self[0].weight), *rows.shape)
-            for layer in self:
+            logits = rows.expand(len(self.layers[0].weight), *rows.shape)
+            for layer in self.layers:
                 logits = layer(logits)
         else:
             chosen = [rows] * len(members)
-            for layer in self:
+            for layer in self.layers:
                 chosen = [layer.forward_member(x, member) for x, member in zip(chosen, members, strict=True)]
             logits = torch.stack(chosen)
         return logits.unflatten(1, z_action.shape[:-1])
@@ -133,7 +136,7 @@ class TDMPCWorldModel(WorldModel):
         self.policy_head = mlp(size.latent_dim, hidden, 2 * action_dim)
         self.value_heads = ValueEnsemble(size.num_values, z_action_dim, size.mlp_dim, bins, value_dropout)
         self.apply(initialize)
-        nn.init.zeros_(self.reward_head[-1].weight)
+        nn.init.zeros_(cast("nn.Linear", self.reward_head[-1]).weight)
         self.target_value_heads = ValueEnsemble(size.num_values, z_action_dim, size.mlp_dim, bins)
         self.target_value_heads.load_state_dict(self.value_heads.state_dict())
         self.target_value_heads.requires_grad_(False)

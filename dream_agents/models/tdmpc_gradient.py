@@ -130,7 +130,7 @@ def _norm_pullback(
 
 def _ensemble(heads: ValueEnsemble, x: Tensor) -> tuple[Tensor, Pullback]:
     """The value ensemble on rows ``[rows, in]`` that its members share; logits ``[M, rows, bins]``."""
-    first, second, last = (cast("EnsembleLinear", layer) for layer in heads)
+    first, second, last = heads.layers
     members = len(first.weight)
     wide = first.weight.flatten(0, 1)  # all members' first layers in one product
     hidden = linear(x, wide, first.bias.flatten()).unflatten(-1, (members, -1))  # [rows, M, width]

@@ -33,7 +33,7 @@ class DreamPlanner:
     step_size: float = 0.1
     reuse: float = 0.1
     uncertainty_coef: float = 0.01
-    exploration_std: float = 0.2
+    exploration_std: float = 0.3
 
     def __post_init__(self) -> None:
         check_positive(self, horizon=self.horizon, candidates=self.candidates)

@@ -22,13 +22,15 @@ MPPI = {"samples": 24, "policy_samples": 4, "elites": 6, "iterations": 2}
 
 
 class Walk(gym.Env):
-    """A point that moves by 0.2 * action (of -1 to 1) and whose task ends beyond 1.
+    """A point that moves by 0.2 * action (of -1 to 1) and whose task ends beyond LIMIT.
 
     It observes (position, number of the episode), and keeps the actions it got.
 
     :param low: bounds of the action, of one number or several
     :param high: bounds of the action
     """
+
+    LIMIT = 0.7
 
     def __init__(self, low=-1.0, high=1.0, metadata=None):
         self.low, self.high = np.atleast_1d(low).astype(np.float32), np.atleast_1d(high).astype(np.float32)
@@ -51,7 +53,7 @@ class Walk(gym.Env):
         self.actions.append(action)
         scaled = 2 * (action - self.low) / (self.high - self.low) - 1
         self.position += 0.2 * float(scaled.flat[0])
-        return self.observe(), 1.0, abs(self.position) > 1, False, {}
+        return self.observe(), 1.0, abs(self.position) > self.LIMIT, False, {}
 
 
 @pytest.fixture

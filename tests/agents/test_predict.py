@@ -55,9 +55,10 @@ class TestPurity:
         global_state = torch.get_rng_state()
         again, _ = trained.predict(observations(3), deterministic=True)
         np.testing.assert_array_equal(first, again)
-        for one, other in zip(second, trained.predict(*arguments, deterministic=True), strict=True):
-            for array, same in zip(np.atleast_1d(one), np.atleast_1d(other), strict=True):
-                np.testing.assert_array_equal(array, same)
+        actions, new_state = trained.predict(*arguments, deterministic=True)
+        np.testing.assert_array_equal(actions, second[0])
+        for array, same in zip(new_state, second[1], strict=True):
+            np.testing.assert_array_equal(array, same)
         assert torch.equal(torch.get_rng_state(), global_state)
         assert torch.equal(weights(trained), before)
         assert all(torch.equal(g.get_state(), generators[name]) for name, g in trained.generators.items())

@@ -38,7 +38,7 @@ class TestConstruction:
         hyperparameters = {
             "learning_rate": 1e-3,
             "buffer_size": 500,
-            "learning_starts": 10,
+            "learning_starts": 5,
             "batch_size": 8,
             "tau": 0.02,
             "gamma": 0.98,
@@ -56,7 +56,7 @@ class TestConstruction:
             device="cpu",
             **hyperparameters,
         )
-        agent.learn(14)
+        agent.learn(8)
         assert (agent.gamma, agent.tau, agent.batch_size) == (0.98, 0.02, 8)
         assert agent.world_model.discount == 0.98
 
@@ -117,7 +117,8 @@ class TestLearn:
         assert make_dream().learn(100, callback=Stop()).num_timesteps == 22
 
     def test_action_noise(self, make_dream):
-        agent = make_dream(action_noise=NormalActionNoise(np.zeros(1), 5 * np.ones(1)), n_envs=2)
+        noise = NormalActionNoise(np.zeros(1), 5 * np.ones(1))
+        agent = make_dream(action_noise=noise, n_envs=2, gradient_steps=0)
         agent.learn(60)
         stored = agent.replay_buffer.actions[:30]
         assert (np.abs(stored) == 1).mean() > 0.7  # clipped
@@ -315,7 +316,7 @@ class TestActionSpaces:
     def test_other_bounds(self, make_agent, walk, low, high, ready):
         """A VecEnv keeps its bounds; an environment is brought to [-1, 1]. Either gets its own actions."""
         env = walk(low=low, high=high)
-        agent = make_agent(env if ready == "gymnasium.Env" else DummyVecEnv([lambda: env]))
+        agent = make_agent(env if ready == "gymnasium.Env" else DummyVecEnv([lambda: env]), gradient_steps=0)
         agent.learn(60)
         received, size = np.stack(env.unwrapped.actions), np.size(low)
         assert received.shape == (60, size)

@@ -43,14 +43,14 @@ class TestEpisodicTasks:
             position[1:] - position[:-1], 0.2 * batch.actions[..., 0], atol=1e-5, rtol=0
         )
         assert torch.all(episode == episode[0])
-        assert torch.equal(batch.terminated.bool(), position[1:].abs() > 1)
+        assert torch.equal(batch.terminated.bool(), position[1:].abs() > 0.7)
         assert batch.terminated.sum() > 0
         assert torch.all(batch.rewards == 1)
 
     def test_time_limits_are_no_ends(self, make_dream, walk):
         agent = make_dream(walk(steps=3)).learn(60)
         batch = agent.replay_buffer.sample(300)
-        assert torch.equal(batch.terminated.bool(), batch.observations[1:, :, 0].abs() > 1)
+        assert torch.equal(batch.terminated.bool(), batch.observations[1:, :, 0].abs() > 0.7)
 
     @pytest.mark.slow
     def test_agents_learn_to_stay_alive(self, make_agent, walk):
@@ -136,11 +136,6 @@ class TestErrors:
     def test_senseless_options(self, make_dream, options, message):
         with pytest.raises(ValueError, match=f"(?s){message}"):
             make_dream(**options)
-
-    def test_updates_before_there_is_a_sub_sequence(self, make_dream):
-        agent = make_dream()
-        with pytest.raises(ValueError, match="holds no sub-sequence of 3 steps"):
-            agent.train(1, 4)
 
 
 def test_longer_sub_sequences_can_be_learned_from(make_dream):

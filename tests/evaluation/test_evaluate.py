@@ -1,7 +1,9 @@
 import dataclasses
 import sys
+from functools import partial
 from types import SimpleNamespace
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch
@@ -103,8 +105,9 @@ def test_vec_env_can_be_used_again(walk, forward):
 
 
 def test_environments_in_processes_play_the_same_episodes(swinger):
-    here = evaluate(swinger, planner="policy", episodes=3, n_envs=2)
-    there = evaluate(swinger, planner="policy", episodes=3, n_envs=2, vec_env_cls="subproc")
+    env = partial(gym.make, "Pendulum-v1", max_episode_steps=8)
+    here = evaluate(swinger, env, "policy", episodes=3, n_envs=2)
+    there = evaluate(swinger, env, "policy", episodes=3, n_envs=2, vec_env_cls="subproc")
     assert there.returns == here.returns
 
 
@@ -153,10 +156,14 @@ def test_interval_of_two_values_is_known():
 
 def test_interval_is_that_of_scipy():
     values = np.random.default_rng(0).normal(500, 100, 40)
-    theirs = bootstrap((values,), np.mean, method="percentile", rng=np.random.default_rng(1)).confidence_interval
+    theirs = bootstrap(
+        (values,), np.mean, method="percentile", rng=np.random.default_rng(1)
+    ).confidence_interval
     np.testing.assert_allclose(bootstrap_interval(values), theirs, atol=2)
     half_width = 1.96 * values.std() / np.sqrt(40)
-    np.testing.assert_allclose(bootstrap_interval(values), values.mean() + half_width * np.array([-1, 1]), atol=3)
+    np.testing.assert_allclose(
+        bootstrap_interval(values), values.mean() + half_width * np.array([-1, 1]), atol=3
+    )
 
 
 def test_one_value_has_no_interval():

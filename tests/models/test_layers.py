@@ -13,8 +13,10 @@ from dream_agents.models.layers import (
     drop_before_norm,
     initialize,
     mish,
+    mish_with_pullback,
     mlp,
 )
+from dream_agents.models.linear import ensemble_linear, linear
 
 
 def plain_mish(x):
@@ -78,6 +80,13 @@ class TestMish:
         before = x.detach().clone()
         mish(x).sum().backward()
         assert torch.equal(x, before)
+
+    def test_written_out_gradient(self, points):
+        x, upstream = torch.linspace(-15, 30, points, dtype=torch.float64), torch.randn(points).double()
+        y, pull = mish_with_pullback(x)
+        np.testing.assert_allclose(as64(y), plain_mish(as64(x)), rtol=1e-12, atol=1e-12)
+        expected = plain_mish_slope(as64(x)) * as64(upstream)
+        np.testing.assert_allclose(as64(pull(upstream)), expected, rtol=1e-9, atol=1e-12)
 
     def test_second_derivative_is_right_or_refused(self, points):
         x = torch.linspace(-3, 3, points, dtype=torch.float64, requires_grad=True)
@@ -208,6 +217,85 @@ class TestEnsembleLinear:
         ensemble(torch.randn(3, 5, 6)).square().sum().backward()
         for name, parameter in ensemble.named_parameters():
             assert parameter.grad.flatten(1).abs().sum(1).min() > 0, name
+
+
+@pytest.mark.parametrize("rows", [3, 200], ids=["few", "many"])
+class TestLinear:
+    """Small and large products go different ways; both are x W^T + b, and so are their gradients."""
+
+    def make(self, rows):
+        x, weight, bias = (
+            torch.randn(*shape, requires_grad=True) for shape in ((rows, 90), (110, 90), (110,))
+        )
+        return x, weight, bias
+
+    def check(self, function, x, weight, bias):
+        """Value and gradients against NumPy, where x is [rows, in]."""
+        y = function(x, weight, bias)
+        expected = as64(x) @ as64(weight).T + (0 if bias is None else as64(bias))
+        np.testing.assert_allclose(as64(y), expected, rtol=1e-4, atol=1e-4)
+        upstream = torch.randn_like(y)
+        inputs = [x, weight] if bias is None else [x, weight, bias]
+        gradients = torch.autograd.grad(y, inputs, upstream)
+        g = as64(upstream)
+        plain = g @ as64(weight), g.T @ as64(x), g.sum(0)
+        for gradient, expected in zip(gradients, plain, strict=False):
+            np.testing.assert_allclose(as64(gradient), expected, rtol=1e-3, atol=1e-3)
+
+    def test_value_and_gradients(self, rows):
+        self.check(linear, *self.make(rows))
+
+    def test_without_bias(self, rows):
+        x, weight, _ = self.make(rows)
+        self.check(linear, x, weight, None)
+
+    def test_any_layout_in_memory(self, rows):
+        x, weight, bias = self.make(rows)
+        strided = torch.randn(90, rows, requires_grad=True).t()
+        transposed = torch.randn(90, 110, requires_grad=True).t()
+        self.check(linear, strided, weight, bias)
+        self.check(linear, x, transposed, bias)
+        self.check(linear, x[:1].expand(rows, -1), weight, bias)
+
+    def test_leading_dimensions(self, rows):
+        x, weight, bias = self.make(rows)
+        y = linear(x.expand(2, 3, rows, 90), weight, bias)
+        assert y.shape == (2, 3, rows, 110)
+        expected = as64(x) @ as64(weight).T + as64(bias)
+        np.testing.assert_allclose(as64(y[1, 2]), expected, rtol=1e-4, atol=1e-4)
+
+    def test_no_gradient_where_none_is_needed(self, rows):
+        x, weight, bias = self.make(rows)
+        with torch.no_grad():
+            assert not linear(x, weight, bias).requires_grad
+        frozen = linear(x, weight.detach(), bias.detach())
+        (gradient,) = torch.autograd.grad(frozen.sum(), x)
+        expected = np.broadcast_to(as64(weight).sum(0), (rows, 90))
+        np.testing.assert_allclose(as64(gradient), expected, rtol=1e-4, atol=1e-4)
+
+    def test_ensemble(self, rows):
+        parts = [self.make(rows) for _ in range(3)]
+        stacked = [torch.stack(tensors).detach().requires_grad_() for tensors in zip(*parts, strict=True)]
+        y = ensemble_linear(*stacked)
+        upstream = torch.randn_like(y)
+        gradients = torch.autograd.grad(y, stacked, upstream)
+        for m, (x, weight, bias) in enumerate(parts):
+            g = as64(upstream[m])
+            plain = as64(x) @ as64(weight).T + as64(bias), g @ as64(weight), g.T @ as64(x), g.sum(0)
+            for actual, expected in zip((y, *gradients), plain, strict=True):
+                np.testing.assert_allclose(as64(actual[m]), expected, rtol=1e-3, atol=1e-3)
+
+    def test_second_derivative_is_right_or_refused(self, rows):
+        x, weight, bias = self.make(rows)
+        slope = torch.autograd.grad(linear(x, weight, bias).square().sum(), x, create_graph=True)[0]
+        try:
+            (curvature,) = torch.autograd.grad(slope.sum(), x)
+        except RuntimeError:
+            return
+        expected = 2 * (as64(weight) @ np.ones(90)) @ as64(weight)
+        np.testing.assert_allclose(
+            as64(curvature), np.broadcast_to(expected, (rows, 90)), rtol=1e-3, atol=1e-2
+        )
 
 
 class TestDropBeforeNorm:

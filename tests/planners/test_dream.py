@@ -1,5 +1,6 @@
 """Dream-MPC against plain float64 loops over candidates and steps (Alg. 1, Eq. 3, 5 and 6)."""
 
+from collections import Counter
 from copy import deepcopy
 from statistics import mean, stdev
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from dream_agents.models.objective import planning_objective
 from dream_agents.planners.base import roll_out_policy
 from dream_agents.planners.dream import DreamPlanner
 
@@ -56,33 +58,30 @@ def model64(model):
 class TestObjective:
     @pytest.mark.parametrize("coefficient", [0.0, 0.01, 0.5])
     def test_is_eq_6(self, model64, latents, coefficient):
-        planner = DreamPlanner(uncertainty_coef=coefficient)
         z, actions = latents(model64, 2), random_actions(model64)
+        alone = planning_objective(model64, z, actions, coefficient)
+        with_gradient, _ = model64.objective_and_gradient(z, actions, coefficient)
         with torch.no_grad():
-            objective, penalty = planner.objective(model64, z, actions)
-            for b in range(2):
-                for n in range(3):
-                    expected = plain_objective(model64, z[b], actions[:, b, n], 3, coefficient)
-                    assert objective[b, n].item() == pytest.approx(expected[0], rel=1e-5, abs=1e-6)
+            for b, n in np.ndindex(2, 3):
+                value, penalty = plain_objective(model64, z[b], actions[:, b, n], 3, coefficient)
+                for objective in (alone, with_gradient):
+                    assert objective.value[b, n].item() == pytest.approx(value, rel=1e-6, abs=1e-7)
                     if coefficient > 0:
-                        assert penalty[b, n].item() == pytest.approx(expected[1], rel=1e-5, abs=1e-6)
+                        assert objective.penalty[b, n].item() == pytest.approx(penalty, rel=1e-6, abs=1e-7)
 
     @pytest.mark.parametrize("horizon", [1, 2, 5])
     def test_any_horizon(self, model64, latents, horizon):
-        planner = DreamPlanner(horizon=horizon)
         z, actions = latents(model64, 1), random_actions(model64, 1, 1, horizon)
         with torch.no_grad():
             expected = plain_objective(model64, z[0], actions[:, 0, 0], horizon, 0.01)[0]
-            objective = planner.objective(model64, z, actions)[0].item()
-        assert objective == pytest.approx(expected, rel=1e-5, abs=1e-6)
+            objective = planning_objective(model64, z, actions, 0.01).value[0].item()
+        assert objective == pytest.approx(expected, rel=1e-6, abs=1e-7)
 
     def test_one_value_has_no_uncertainty(self, make_model, latents):
         model = make_model("V")
         model.num_values = 1
         z, actions = latents(model, 2), random_actions(model)
-        with torch.no_grad():
-            with_term = DreamPlanner(uncertainty_coef=10.0).objective(model, z, actions)
-            without = DreamPlanner(uncertainty_coef=0.0).objective(model, z, actions)
+        with_term, without = (planning_objective(model, z, actions, c).value for c in (10.0, 0.0))
         torch.testing.assert_close(with_term, without)
 
 
@@ -121,7 +120,7 @@ class TestGradientStep:
         planner = DreamPlanner(step_size=1e-3)
         z, actions = latents(model64, 6), random_actions(model64, 6)
         improved, before, info = planner.improve(model64, z, actions)
-        after = planner.objective(model64, z, improved)[0]
+        after = planning_objective(model64, z, improved, 0.01).value
         assert (after - before).min() > -1e-6
         assert (after - before).max() > 0
         if not model64.episodic:  # where ends are foreseen the objective jumps
@@ -224,7 +223,7 @@ class TestChoice:
         planner, z = DreamPlanner(iterations=0), latents(model, 4)
         with torch.no_grad():
             proposal = roll_out_policy(model, z, length(model), 5, None)
-            objective = planner.objective(model, z, proposal)[0]
+            objective = planning_objective(model, z, proposal, 0.01).value
         decision = plan(planner, model, z)
         torch.testing.assert_close(decision.action, proposal[0, range(4), objective.argmax(1)])
         torch.testing.assert_close(decision.value, objective.amax(1))
@@ -240,26 +239,25 @@ class TestChoice:
 
 
 class TestCost:
-    def test_takes_n_times_i_times_h_model_evaluations(self, model, latents):
+    @pytest.mark.parametrize("name", ["V", "Q"])
+    def test_takes_n_times_i_times_h_model_evaluations(self, make_model, latents, name):
+        model = make_model(name)
         planner, z = DreamPlanner(iterations=2), latents(model, 1)
-        rows = {"next": 0, "reward": 0}
-        calls = {"reward": 0, "values": 0}
+        rows, calls = Counter(), Counter()
 
         def count(name, function):
             def counted(z, action, *args):
-                if name in calls:
-                    calls[name] += 1
-                if name in rows:
-                    rows[name] += action[..., 0].numel()
+                calls[name] += 1
+                rows[name] += z[..., 0].numel() if action is None else action[..., 0].numel()
                 return function(z, action, *args)
 
             return counted
 
-        for name in ("next", "reward", "values"):
-            setattr(model, name, count(name, getattr(model, name)))
+        for method in ("next", "reward", "values"):
+            setattr(model, method, count(method, getattr(model, method)))
         planner.improve(model, z, random_actions(model, 1, 5))
-        assert rows == {"next": 30, "reward": 30}  # 5 candidates, 2 iterations, 3 steps
-        assert calls == {"reward": 2, "values": 2}, "only the dynamics runs step by step"
+        assert rows == {"next": 30, "reward": 30, "values": 40}  # 5 candidates, 2 iterations, 3 steps
+        assert calls == {"next": 6, "reward": 2, "values": 2}, "only the dynamics runs step by step"
 
     def test_plan_has_a_last_action_only_for_values_that_take_one(self, make_model):
         planner = DreamPlanner(horizon=3, candidates=5)

@@ -42,26 +42,21 @@ def run(tmp_path_factory):
     return run_code
 
 
-def test_name_is_listed_and_imported_only_when_asked_for(run):
+def test_name_is_listed_imported_when_asked_for_and_takes_options(run):
     out = run("""
         import sys
         from dream_agents import make_planner, registry
         print("shooting" in registry.planners.names(), "example_plugin" in sys.modules)
         print(make_planner("shooting", samples=7))
-    """)
-    assert out.split("\n")[:2] == ["True False", "ShootingPlanner(horizon=3, samples=7)"]
-
-
-def test_options_are_checked_as_those_of_built_in_planners(run):
-    out = run("""
-        from dream_agents import make_planner
         for options in ({"sample": 7}, {"samples": 0}):
             try:
                 make_planner("shooting", **options)
             except ValueError as error:
                 print(error)
     """)
-    unknown, senseless = out.splitlines()
+    names, made, unknown, senseless = out.splitlines()
+    assert names == "True False"
+    assert made == "ShootingPlanner(horizon=3, samples=7)"
     assert "its options are horizon, samples" in unknown
     assert "samples must be above 0" in senseless
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from dream_agents.planners.base import Memory, Plan, check_positive, discounts, imagine
+from dream_agents.models.objective import discounts, imagine
+from dream_agents.planners.base import Memory, Plan, check_positive
 
 
 @dataclass

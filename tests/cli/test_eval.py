@@ -1,0 +1,187 @@
+import json
+import shutil
+import sys
+
+import pytest
+from gymnasium.envs.classic_control import PendulumEnv
+
+from dream_agents import TDMPC2, zoo
+from dream_agents.cli import demo
+
+
+def planners_in(output):
+    """First cells of the table's rows."""
+    return [line.split()[1] for line in output.splitlines() if line.startswith("│")]
+
+
+@pytest.fixture(scope="module")
+def entry(trained, tmp_path_factory):
+    """A zoo entry with the run's weights."""
+    model = TDMPC2.load(trained / "final.zip", device="cpu")
+    folder = tmp_path_factory.mktemp("zoo") / "tdmpc2-pendulum"
+    zoo.save(model, folder)
+    return folder
+
+
+def test_planners_are_compared_in_one_table(trained, dream_agents_command, tmp_path):
+    out = tmp_path / "results.json"
+    planners = ["--planner", "dream,mppi,policy", "--set", "mppi.samples=16", "--set", "mppi.elites=4"]
+    counts = ["--episodes", 3, "--n-envs", 2, "--seed", 4]
+    result = dream_agents_command(
+        "eval", trained, *planners, "--set", "mppi.policy_samples=4", *counts, "--json", out
+    )
+    assert result.exit_code == 0, result.output
+    assert planners_in(result.stdout) == ["dream", "mppi", "policy"]
+    assert "95% interval" in result.stdout
+    assert result.stdout.startswith(str(trained))
+    assert "tests/CliPendulum-v0: 3 episodes, seed 4" in result.stdout
+    written = json.loads(out.read_text())
+    assert written["model"] == str(trained)
+    assert [entry["planner"] for entry in written["results"]] == ["dream", "mppi", "policy"]
+    assert written["results"][1]["planner_options"]["samples"] == 16
+    for one in written["results"]:
+        assert (one["episodes"], one["n_envs"], one["seed"], one["lengths"]) == (3, 2, 4, [12] * 3)
+        assert f"{one['mean']:.1f}" in result.stdout
+        assert one["interval_95"][0] <= one["mean"] <= one["interval_95"][1]
+        assert one["ms_per_decision"] > 0 and one["latency_ms"] > 0
+
+
+def test_every_way_to_name_a_model_leads_to_the_same_one(trained, entry, dream_agents_command, tmp_path):
+    unfinished = shutil.copytree(trained, tmp_path / "run")
+    (unfinished / "final.zip").unlink()
+    alone = shutil.copy(trained / "final.zip", tmp_path / "alone.zip")
+    checkpoints = trained / "checkpoints"
+    sources = [
+        trained,
+        trained / "final.zip",
+        alone,
+        unfinished,
+        checkpoints,
+        checkpoints / "checkpoint_0000000060",
+    ]
+    means = []
+    for source in [*sources, entry]:
+        out = tmp_path / "results.json"
+        result = dream_agents_command("eval", source, "--episodes", 2, "--planner", "policy", "--json", out)
+        assert result.exit_code == 0, result.output
+        means.append(json.loads(out.read_text())["results"][0]["mean"])
+    assert means[:-1] == [means[0]] * len(sources)
+    assert means[-1] == pytest.approx(means[0], rel=0.05)  # weights in half precision
+
+
+def test_without_a_planner_it_is_the_models_own(trained, entry, dream_agents_command, tmp_path):
+    assert planners_in(dream_agents_command("eval", trained, "--episodes", 1).stdout) == ["policy"]
+    out = tmp_path / "results.json"
+    model = TDMPC2.load(trained / "final.zip", device="cpu")
+    model.planner = "dream"
+    model.planner.candidates = 3
+    model.save(tmp_path / "mine.zip")
+    dream_agents_command(
+        "eval", tmp_path / "mine.zip", "--episodes", 1, "--set", "dream.iterations=2", "--json", out
+    )
+    options = json.loads(out.read_text())["results"][0]["planner_options"]
+    assert (options["candidates"], options["iterations"]) == (3, 2)
+
+
+def test_results_go_into_the_model_card(entry, dream_agents_command):
+    dream_agents_command("eval", entry, "--planner", "policy,dream", "--episodes", 2, "--card", entry)
+    results = {result.planner: result for result in zoo.card(entry).results}
+    assert set(results) == {"policy", "dream"}
+    assert (results["policy"].episodes, results["policy"].measure) == (2, "return")
+    refused = dream_agents_command("eval", entry, "--set", "policy.x=1", "--card", entry)
+    assert refused.exit_code == 2
+    assert "leave --set out" in refused.stderr
+
+
+def test_video_of_the_first_planner(trained, dream_agents_command, tmp_path, monkeypatch):
+    imageio = pytest.importorskip("imageio.v2")
+    import numpy as np
+
+    monkeypatch.setattr(PendulumEnv, "render", lambda self: np.zeros((20, 20, 3), np.uint8))
+    video = tmp_path / "video.mp4"
+    result = dream_agents_command(
+        "eval", trained, "--episodes", 1, "--planner", "dream,policy", "--video", video
+    )
+    assert result.exit_code == 0, result.output
+    assert f"video: {video} (dream" in result.stderr
+    with imageio.get_reader(video) as reader:
+        assert len(list(reader.iter_data())) == 13
+
+
+@pytest.mark.parametrize(
+    ("source", "arguments", "message"),
+    [
+        ("no-such-model", [], '"no-such-model" is not a zoo entry'),
+        ("{trained}", ["--planner", "polcy"], 'did you mean "policy"'),
+        ("{trained}", ["--planner", "policy", "--set", "dream.iterations=2"], "one of the planners policy"),
+        ("{trained}", ["--env", "dmc_walker-walk-v0"], "the environment's observations have shape (24,)"),
+        ("{trained}", ["--device", "cuda:99"], "--device cuda:99 can't be used"),
+        ("{trained}/args.json", [], "is neither a folder nor a .zip"),
+        ("{trained}/tensorboard", [], "no good checkpoint in"),
+        ("{tmp}/other.zip", [], "is not a file that an agent saved"),
+        ("{tmp}/sac.zip", [], "does not say which agent saved it; name it with --agent"),
+    ],
+)
+def test_mistakes_cost_one_line(trained, dream_agents_command, tmp_path, source, arguments, message):
+    (tmp_path / "other.zip").write_text("not a zip")
+    shutil.make_archive(str(tmp_path / "sac"), "zip", _saved_elsewhere(tmp_path / "saved"))
+    result = dream_agents_command("eval", source.format(trained=trained, tmp=tmp_path), *arguments)
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert result.stderr.splitlines()[-1].startswith("error: ")
+
+
+def _saved_elsewhere(folder):
+    folder.mkdir()
+    (folder / "data").write_text('{"policy_class": "SACPolicy"}')
+    return folder
+
+
+def test_debug_shows_the_traceback(dream_agents_command):
+    with pytest.raises(ValueError, match="is not a zoo entry"):
+        dream_agents_command("--debug", "eval", "no-such-model")
+
+
+class TestDemo:
+    def test_shows_three_planners_and_what_to_do_next(
+        self, entry, dream_agents_command, tmp_path, monkeypatch
+    ):
+        monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
+        result = dream_agents_command(
+            "demo", "--name", entry, "--episodes", 2, "--video", tmp_path / "demo.mp4"
+        )
+        assert result.exit_code == 0, result.output
+        assert planners_in(result.stdout) == ["policy", "mppi", "dream"]
+        assert "pip install 'dream-agents[video]'" in result.stderr
+        assert "dream-agents train tests/CliPendulum-v0" in result.stderr
+
+    def test_takes_the_best_embedded_entry(self, entry, dream_agents_command, tmp_path, monkeypatch):
+        model = zoo.load(entry, device="cpu")
+        entries = tmp_path / "entries"
+        for name, mean in (("tdmpc2-worse", -500.0), ("tdmpc2-better", -300.0), ("tdmpc2-unmeasured", None)):
+            common = {
+                "planner": "policy",
+                "std": 0.0,
+                "episodes": 1,
+                "seed": 0,
+                "ms_per_decision": 1.0,
+                "device": "cpu",
+            }
+            zoo.save(model, entries / name, results=[] if mean is None else [{**common, "mean": mean}])
+        monkeypatch.setattr("dream_agents.zoo.catalog.ENTRIES", entries)
+        monkeypatch.setattr("dream_agents.cli.demo._film", lambda *_: None)
+        result = dream_agents_command("demo", "--episodes", 1)
+        assert result.exit_code == 0, result.output
+        assert result.stderr.startswith("tdmpc2-better: tdmpc2, trained in tests/CliPendulum-v0")
+
+    def test_plays_as_many_episodes_as_the_machine_can(self, entry, monkeypatch):
+        model = zoo.load(entry, device="cpu")
+        assert demo._affordable_episodes(model) == 5
+        monkeypatch.setattr(demo, "_BUDGET_SECONDS", 1e-6)
+        assert demo._affordable_episodes(model) == 1
+
+    def test_says_so_when_nothing_is_embedded(self, dream_agents_command, tmp_path, monkeypatch):
+        monkeypatch.setattr("dream_agents.zoo.catalog.ENTRIES", tmp_path)
+        result = dream_agents_command("demo")
+        assert result.exit_code == 2
+        assert "no embedded model" in result.stderr

@@ -1,0 +1,103 @@
+import json
+import subprocess
+import sys
+
+import pytest
+
+from dream_agents import __version__, registry
+
+
+def test_help_names_every_command_and_imports_nothing_slow():
+    code = "import sys; from dream_agents.cli import app; app(['--help'], standalone_mode=False); "
+    code += "print(sorted({'torch', 'stable_baselines3', 'matplotlib', 'dm_control', 'mujoco'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    for command in ("train", "eval", "demo", "envs", "planners", "agents", "bench", "plot"):
+        assert f" {command} " in done.stdout
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize("command", ["train", "eval", "demo", "envs", "planners", "agents", "bench", "plot"])
+def test_every_command_explains_itself(dream_agents_command, command):
+    result = dream_agents_command(command, "--help")
+    assert result.exit_code == 0
+    assert f"dream-agents {command}" in result.stdout or f"{command} [OPTIONS]" in result.stdout
+
+
+def test_version(dream_agents_command):
+    assert dream_agents_command("--version").stdout.strip() == f"dream-agents {__version__}"
+
+
+def test_environments_have_sizes_and_other_names(dream_agents_command):
+    result = dream_agents_command("envs", "--suite", "dmc", "walker")
+    (row,) = [line for line in result.stdout.splitlines() if "dmc_walker-walk-v0" in line]
+    cells = [cell.strip() for cell in row.split("│")[1:-1]]
+    assert cells[:5] == ["dmc_walker-walk-v0", "24", "6", "500", "2"]
+    assert "walker-walk" in cells[5]
+    assert "cartpole" not in result.stdout
+
+
+def test_environments_as_json(dream_agents_command):
+    listed = json.loads(dream_agents_command("envs", "--suite", "dmc", "--json").stdout)
+    assert [entry["id"] for entry in listed] == list(registry.suites.get("dmc").ids())
+    assert listed[0].keys() >= {
+        "observation_size",
+        "action_size",
+        "max_episode_steps",
+        "action_repeat",
+        "aliases",
+    }
+
+
+@pytest.mark.parametrize("name", ["Pendulum-v1", "gymnasium.envs.classic_control:Pendulum-v1"])
+def test_one_environment_is_described_in_full(dream_agents_command, name):
+    (entry,) = json.loads(dream_agents_command("envs", name, "--json").stdout)
+    assert (entry["id"], entry["observation_size"], entry["action_size"]) == ("Pendulum-v1", 3, 1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["dmc_walker-wlk-v0"], 'did you mean "dmc_walker-walk-v0"'),
+        (["--suite", "dcm"], 'did you mean "dmc"'),
+        (["--suite", "dmc", "Pendulum-v1"], 'no environment of the suite "dmc" fits "Pendulum-v1"'),
+    ],
+)
+def test_environments_that_are_not_there(dream_agents_command, arguments, message):
+    result = dream_agents_command("envs", *arguments)
+    assert result.exit_code == 2
+    assert message in result.stderr
+
+
+def test_planners_with_their_defaults(dream_agents_command):
+    listed = " ".join(dream_agents_command("planners").stdout.split())
+    for name in registry.planners.names():
+        assert f"│ {name} " in listed
+    assert "candidates=5" in listed
+    explained = dream_agents_command("planners", "dream").stdout
+    (row,) = [line for line in explained.splitlines() if "candidates" in line]
+    assert [cell.strip() for cell in row.split("│")[1:4]] == ["candidates", "5", "int"]
+    assert dream_agents_command("planners", "drem").exit_code == 2
+
+
+def test_agents_with_their_options(dream_agents_command):
+    listed = dream_agents_command("agents").stdout
+    for name in registry.agents.names():
+        assert f"│ {name} " in listed
+    explained = dream_agents_command("agents", "dream_mpc").stdout
+    for option in ("batch_size", "planner_kwargs", "learner_kwargs.horizon"):
+        assert f"│ {option} " in explained
+    assert "sub-sequences an update" in explained
+
+
+def test_plot_draws_a_run_beside_published_results(trained, dream_agents_command, tmp_path):
+    published = tmp_path / "published.csv"
+    published.write_text("task,env_step,seed,return,success\ntests/CliPendulum-v0,0,1,-70,\n")
+    out = tmp_path / "curve.png"
+    result = dream_agents_command(
+        "plot", trained, trained / "episodes.csv", "--published", published, "--out", out
+    )
+    assert result.exit_code == 0, result.output
+    assert out.read_bytes().startswith(b"\x89PNG")
+    missing = dream_agents_command("plot", tmp_path, "--out", out)
+    assert missing.exit_code == 2
+    assert "there is no run in" in missing.stderr

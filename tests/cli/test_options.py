@@ -1,0 +1,103 @@
+import pytest
+
+from dream_agents.cli.options import agent_keywords, parse_value, planner_options
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("3", 3),
+        ("-1", -1),
+        ("1e-3", 1e-3),
+        ("true", True),
+        ("False", False),
+        ("none", None),
+        ("bfloat16", "bfloat16"),
+        ("(1, 'episode')", (1, "episode")),
+        ("a=b", "a=b"),
+        ("", ""),
+    ],
+)
+def test_values_get_the_type_that_they_look_like(text, value):
+    parsed = parse_value(text)
+    assert parsed == value
+    assert type(parsed) is type(value)
+
+
+def test_names_lead_into_groups_of_options():
+    given = ["learner_kwargs.autocast=bfloat16", "planner_kwargs.samples=128", "batch_size=64", "gamma=none"]
+    assert agent_keywords("tdmpc2", given) == {
+        "learner_kwargs": {"autocast": "bfloat16"},
+        "planner_kwargs": {"samples": 128},
+        "batch_size": 64,
+        "gamma": None,
+    }
+
+
+def test_planner_options_are_those_of_the_planner_that_acts():
+    assert agent_keywords("tdmpc2", ["planner_kwargs.candidates=3"], planner="dream")
+    with pytest.raises(ValueError, match='"candidates" is not an option of the planner "mppi"'):
+        agent_keywords("tdmpc2", ["planner_kwargs.candidates=3"])
+    training = ["training_planner=mppi", "training_planner_kwargs.samples=64"]
+    assert agent_keywords("dream_mpc", training)["training_planner_kwargs"] == {"samples": 64}
+
+
+@pytest.mark.parametrize(
+    ("assignment", "message"),
+    [
+        ("batch_size", "write name=value"),
+        ("=3", "write name=value"),
+        ("batchsize=3", 'did you mean "batch_size"'),
+        ("batch_size=many", "batch_size is int, not str"),
+        ("batch_size=2.5", "batch_size is int, not float"),
+        ("batch_size=true", "batch_size is int, not bool"),
+        ("gamma=high", "gamma is float | None, not str"),
+        ("learning_starts=1e3", "learning_starts is int | None, not float"),
+        ("batch_size.x=3", "batch_size has no options of its own"),
+        ("learner_kwargs.horzon=3", 'did you mean "horizon"'),
+        ("learner_kwargs.horizon=long", "horizon is int, not str"),
+        ("planner_kwargs.samples=many", "samples is int, not str"),
+        ("backbone=tdmpc", "backbone"),
+        ("seed=3", "use --seed instead"),
+        ("_init_setup_model=false", "is not an option"),
+    ],
+)
+def test_mistakes_are_explained(assignment, message):
+    with pytest.raises(ValueError) as error:
+        agent_keywords(
+            "tdmpc2", [assignment, "learner_kwargs.horizon=3"][: 1 + (assignment == "backbone=tdmpc")]
+        )
+    assert message in str(error.value)
+
+
+def test_name_given_twice_is_refused():
+    with pytest.raises(ValueError, match="given twice"):
+        agent_keywords("tdmpc2", ["batch_size=3", "batch_size=4"])
+
+
+def test_numbers_without_a_point_fit_where_fractions_do():
+    assert agent_keywords("tdmpc2", ["gamma=1", "tau=0"]) == {"gamma": 1, "tau": 0}
+
+
+def test_planners_of_a_comparison_get_their_own_options():
+    assert planner_options(["dream.iterations=2", "mppi.samples=64"], ["dream", "mppi", "policy"]) == {
+        "dream": {"iterations": 2},
+        "mppi": {"samples": 64},
+        "policy": {},
+    }
+
+
+@pytest.mark.parametrize(
+    ("assignment", "message"),
+    [
+        ("iterations=2", "write planner.option=value, with one of the planners dream, policy"),
+        ("mppi.samples=2", "write planner.option=value, with one of the planners dream, policy"),
+        ("dream.iteratons=2", 'did you mean "iterations"'),
+        ("dream.iterations=two", "iterations is int, not str"),
+        ("policy.x=1", "is not an option"),
+    ],
+)
+def test_mistakes_in_planner_options_are_explained(assignment, message):
+    with pytest.raises(ValueError) as error:
+        planner_options([assignment], ["dream", "policy"])
+    assert message in str(error.value)
