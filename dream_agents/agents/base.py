@@ -63,6 +63,7 @@ class WorldModelAgent(OffPolicyAlgorithm):
     :param batch_size: sub-sequences an update
     :param tau: rate at which target values follow
     :param gamma: discount factor; None for TD-MPC2's heuristic from the episode's length
+    :param optimize_memory_usage: changes nothing, since observations are stored once in any case
     :param train_freq: decisions of each environment between rounds of updates
     :param gradient_steps: updates a round; -1 for one a decision
     :param action_noise: added to the planner's action while learning
@@ -152,7 +153,6 @@ class WorldModelAgent(OffPolicyAlgorithm):
             action_noise=action_noise,
             replay_buffer_class=replay_buffer_class or SequenceReplayBuffer,
             replay_buffer_kwargs=replay_buffer_kwargs,
-            optimize_memory_usage=optimize_memory_usage,
             policy_kwargs=policy_kwargs,
             stats_window_size=stats_window_size,
             tensorboard_log=tensorboard_log,
@@ -221,6 +221,7 @@ class WorldModelAgent(OffPolicyAlgorithm):
             self.world_model, self.learner_config, self.lr_schedule(1.0), self.tau, self.generators["learner"]
         )
         self._plan_memory: Memory | None = None
+        self._replay_ready = False
 
     def _read_task(self, env: VecEnv) -> None:
         """Fill in what depends on the task where the user left it open."""
@@ -290,9 +291,10 @@ class WorldModelAgent(OffPolicyAlgorithm):
     def train(self, gradient_steps: int, batch_size: int) -> None:
         """Do ``gradient_steps`` updates; the first call makes up for the random decisions before it, too."""
         assert self.replay_buffer is not None
+        self._replay_ready = self._replay_ready or self.replay_buffer.can_sample()
+        if not self._replay_ready:
+            return
         if not self._seed_phase_done:
-            if not self.replay_buffer.can_sample():
-                return
             self._seed_phase_done = True
             gradient_steps += int(self.learning_starts)
         self.learner.set_learning_rate(self.lr_schedule(self._current_progress_remaining))
@@ -313,12 +315,13 @@ class WorldModelAgent(OffPolicyAlgorithm):
         if self.num_timesteps < learning_starts:
             return super()._sample_action(learning_starts, action_noise, n_envs)
         planner = self.training_planner or self._planner
-        if self._plan_memory is None or len(self._plan_memory["decision"]) != n_envs:
-            self._plan_memory = self.policy.initial_memory(planner, n_envs)
         assert isinstance(self._last_obs, np.ndarray) and self._last_episode_starts is not None
         began = time.perf_counter()
         obs = self.policy.observations_to_tensor(self._last_obs)
         starts = torch.as_tensor(self._last_episode_starts, device=self.device)
+        if self._plan_memory is None or len(self._plan_memory["decision"]) != n_envs:
+            self._plan_memory = self.policy.initial_memory(planner, n_envs)
+            starts = torch.ones_like(starts)
         plan, self._plan_memory = self.policy.plan(
             obs, self._plan_memory, starts, planner, deterministic=False, generator=self.generators["planner"]
         )
@@ -388,7 +391,7 @@ class WorldModelAgent(OffPolicyAlgorithm):
         cls: type[SelfWorldModelAgent], path: str | Path | Any, env: GymEnv | str | None = None, **kwargs: Any
     ) -> SelfWorldModelAgent:
         """Load what :meth:`save` wrote; ``env`` may be an environment id. See Stable-Baselines3's ``load``."""
-        if isinstance(env, str):
+        if env is not None and not isinstance(env, VecEnv):
             env = make_training_vec_env(env, kwargs.get("obs_type", "state"))
         return super().load(path, env, **kwargs)
 

@@ -49,9 +49,8 @@ class WorldModelPolicy(BasePolicy):
         self.eval()
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
-        own = ("backbone", "model_kwargs", "planner", "seed")
-        data = super()._get_constructor_parameters() | {name: getattr(self, name) for name in own}
-        return data | {"lr_schedule": None}
+        names = ("observation_space", "action_space", "backbone", "model_kwargs", "planner", "seed")
+        return {name: getattr(self, name) for name in names} | {"lr_schedule": None}
 
     def initial_memory(self, planner: Planner, batch_size: int) -> Memory:
         """Memory of world model and planner at an episode's start, each tensor ``[batch_size, ...]``.
@@ -128,7 +127,8 @@ class WorldModelPolicy(BasePolicy):
             starts = torch.as_tensor(given, device=self.device)
         generator = torch.Generator(self.device)
         if deterministic:
-            generator.manual_seed(self.seed + int(memory["decision"].sum()))
+            decisions = torch.where(starts, 0, memory["decision"])
+            generator.manual_seed(self.seed + int(decisions.sum()))
         else:
             generator.manual_seed(int(torch.randint(2**62, ()).item()))
         training = self.training

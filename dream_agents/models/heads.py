@@ -51,7 +51,11 @@ class TwoHot(nn.Module):
 
     def decode(self, logits: Tensor) -> Tensor:
         """Expected value ``[...]`` of logits ``[..., num_bins]``."""
-        return symexp(torch.softmax(logits, -1) @ self.bins.to(logits.dtype))
+        return symexp(self.symlog_mean(torch.softmax(logits, -1)))
+
+    def symlog_mean(self, probabilities: Tensor) -> Tensor:
+        """Expected symlog value ``[...]`` of ``probabilities [..., num_bins]``, exact under autocast, too."""
+        return (probabilities * self.bins).sum(-1)
 
     def cross_entropy(self, logits: Tensor, x: Tensor) -> Tensor:
         """Cross-entropy ``[...]`` between logits ``[..., num_bins]`` and the two-hot targets of values ``[...]``."""

@@ -9,6 +9,7 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from dream_agents.models.linear import linear
 
@@ -31,6 +32,7 @@ class _CPUMish(torch.autograd.Function):
         return (2 - p).reciprocal_().mul_(p).mul_(x)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *grad_outputs: Tensor) -> Tensor:
         x, s, p = ctx.saved_tensors
         inverse = (2 - p).reciprocal_()

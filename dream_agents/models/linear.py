@@ -13,6 +13,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 #: multiplications below which the set-up of a oneDNN call costs more than it saves
 _FEW_PRODUCTS = 1_000_000
@@ -46,6 +47,7 @@ class _Linear(torch.autograd.Function):
         return _product(x, weight, bias)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         x, weight = ctx.saved_tensors
         (grad,) = grad_outputs
@@ -63,6 +65,7 @@ class _EnsembleLinear(torch.autograd.Function):
         return torch.stack([_product(*member) for member in zip(x, weight, bias, strict=True)])
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         x, weight = ctx.saved_tensors
         (grad,) = grad_outputs

@@ -71,7 +71,7 @@ class ValueEnsemble(nn.Sequential):
 
     def forward(self, z_action: Tensor, members: Sequence[int] | None = None) -> Tensor:
         """Logits ``[M, ..., num_bins]`` of the chosen members, without dropout, or of all."""
-        rows = z_action.flatten(0, -2)
+        rows = z_action.reshape(-1, z_action.shape[-1])
         if members is None:
             logits = rows.expand(len(self.layers[0].weight), *rows.shape)
             for layer in self.layers:
@@ -81,7 +81,7 @@ class ValueEnsemble(nn.Sequential):
             for layer in self.layers:
                 chosen = [layer.forward_member(x, member) for x, member in zip(chosen, members, strict=True)]
             logits = torch.stack(chosen)
-        return logits.unflatten(1, z_action.shape[:-1])
+        return logits.view(len(logits), *z_action.shape[:-1], -1)
 
 
 class TDMPCWorldModel(WorldModel):

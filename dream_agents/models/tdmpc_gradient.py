@@ -170,7 +170,7 @@ def _ensemble_norm(layer: EnsembleLinear, x: Tensor, member_dim: int) -> tuple[T
 def _decode(two_hot: TwoHot, logits: Tensor) -> tuple[Tensor, Pullback]:
     """Expected values ``[...]`` of logits ``[..., bins]``."""
     probabilities = torch.softmax(logits, -1)
-    mean = probabilities @ two_hot.bins
+    mean = two_hot.symlog_mean(probabilities)
 
     def pull(gradient: Tensor) -> Tensor:
         slope = (gradient * mean.abs().exp()).unsqueeze(-1)

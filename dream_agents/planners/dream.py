@@ -68,7 +68,7 @@ class DreamPlanner:
         )  # [H(+1), B, N, A]
         actions = self.mix_with_previous(proposal, memory, episode_start)
         actions, objective, info = self.improve(model, z, actions)
-        best = objective.argmax(1)  # [B]
+        best = objective.nan_to_num(-torch.inf).argmax(1)  # [B]
         first = actions[0, torch.arange(len(z), device=z.device), best]  # [B, A]
         action = first
         if not deterministic and self.exploration_std > 0:
@@ -83,8 +83,8 @@ class DreamPlanner:
         """rho * previous plan, shifted by one, + (1 - rho) * proposal, candidate by candidate (Eq. 3)."""
         previous = memory["plan"].transpose(0, 1)  # [H(+1), B, N, A]
         shifted = torch.cat((previous[1:], previous[-1:]))
-        reuse = torch.where(episode_start, 0.0, self.reuse)[:, None, None]  # [B, 1, 1]
-        return torch.lerp(proposal, shifted, reuse)
+        shifted = torch.where(episode_start[:, None, None], proposal, shifted)
+        return torch.lerp(proposal, shifted, self.reuse)
 
     def improve(
         self, model: WorldModel, z: Tensor, actions: Tensor
@@ -100,6 +100,9 @@ class DreamPlanner:
             return actions, objective.value, {"uncertainty": objective.penalty.mean(1)}
         for _ in range(self.iterations):
             objective, gradient = model.objective_and_gradient(z, actions, self.uncertainty_coef)
+            gradient = gradient.nan_to_num(
+                0.0, 0.0, 0.0
+            )  # a candidate whose prediction fails stays as it was
             improved = torch.add(actions, gradient, alpha=self.step_size).clamp_(-1, 1)
             change, actions = improved - actions, improved
         return actions, objective.value, self._describe(objective.value, objective.penalty, gradient, change)

@@ -1,5 +1,7 @@
 """When random actions end, and how many updates a decision gets."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -51,8 +53,12 @@ class TestUpdates:
 
     def test_whole_episodes(self, counted, walk):
         updates, _, agent = counted(70, env=walk(steps=5), train_freq=(2, "episode"))
-        assert sum(updates.values()) == agent.num_timesteps  # one a decision, whatever the episodes' lengths
-        assert len(updates) > 2
+        rounds = list(updates)
+        assert len(rounds) > 2
+        assert updates[rounds[0]] == 20 + min(rounds[0], 10)
+        for before, now in itertools.pairwise(rounds):
+            assert updates[now] == now - before  # one a decision, whatever the episodes' lengths
+        assert agent.num_timesteps == rounds[-1]
 
     def test_random_decisions_are_made_up_for_only_once(self, counted):
         updates, _, agent = counted(25)

@@ -35,8 +35,8 @@ class TestEpisodicTasks:
     @pytest.mark.parametrize("n_envs", [1, 3])
     def test_what_is_learned_from_is_what_happened(self, make_dream, walk, n_envs):
         """Every step of every sub-sequence follows the environment's dynamics, those that end the task too."""
-        agent = make_dream(DummyVecEnv([walk for _ in range(n_envs)]))
-        agent.learn(60 * n_envs)
+        envs = DummyVecEnv([lambda: walk(steps=15) for _ in range(n_envs)])
+        agent = make_dream(envs, learning_starts=1000).learn(120 * n_envs)  # at random
         batch = agent.replay_buffer.sample(800)
         position, episode = batch.observations.unbind(-1)
         torch.testing.assert_close(

@@ -93,6 +93,15 @@ def test_command_in_the_folder_makes_the_same_run_again(trained, dream_agents_co
     assert all(np.array_equal(first[name], second[name]) for name in first)
 
 
+def test_evaluations_do_not_change_what_is_learned(trained, train, tmp_path):
+    train(tmp_path / "run", "--checkpoint-every", 0)
+    first, second = (
+        DreamMPC.load(folder / "final.zip", device="cpu") for folder in (trained, tmp_path / "run")
+    )
+    weights = second.policy.state_dict()
+    assert all(np.array_equal(value, weights[name]) for name, value in first.policy.state_dict().items())
+
+
 def test_output_shows_return_and_rates(trained, train, tmp_path, monkeypatch):
     monkeypatch.setattr("dream_agents.cli.display._LINE_SECONDS", 0.0)
     result = train(tmp_path / "run", "--checkpoint-every", 0)
