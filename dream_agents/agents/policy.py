@@ -131,10 +131,9 @@ class WorldModelPolicy(BasePolicy):
             generator.manual_seed(self.seed + int(decisions.sum()))
         else:
             generator.manual_seed(int(torch.randint(2**62, ()).item()))
-        training = self.training
-        self.set_training_mode(False)
+        if self.training:
+            self.set_training_mode(False)
         plan, memory = self.plan(obs, memory, starts, self.planner, deterministic, generator)
-        self.set_training_mode(training)
         actions = self.unscaled(plan.action)
         new_state = tuple(value.cpu().numpy() for value in memory.values())
         return (actions if vectorized else actions[0]), new_state

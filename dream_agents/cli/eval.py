@@ -60,7 +60,7 @@ def eval(
 ) -> None:
     """Compare planners on one model: return with its 95% interval, and milliseconds a decision."""
     from dream_agents.cli.loading import load_model
-    from dream_agents.cli.options import check_device, planner_options
+    from dream_agents.cli.options import planner_options
     from dream_agents.evaluation import compare, record_video, results_table, write_results
 
     names = [name.strip() for name in planner.split(",") if name.strip()] if planner else []
@@ -68,7 +68,6 @@ def eval(
         raise ValueError("--card takes results of planners as they are; leave --set out")
     if names:
         planner_options(set or (), names)  # mistakes come to light before anything is loaded
-    check_device(device)
     loaded = load_model(model, env, device, agent)
     planners = _make_planners(loaded, names, set or [])
     with progress_bars() as update:

@@ -7,6 +7,7 @@ import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dream_agents.cli.options import check_device
 from dream_agents.cli.run_folder import ARGS, CHECKPOINTS, FINAL, read_settings
 
 if TYPE_CHECKING:
@@ -24,10 +25,11 @@ def load_model(
     :param env: the environment's id where the source does not say it
     :param device: PyTorch's device, or "auto"
     :param agent: name of the agent where the source does not say it
-    :raises ValueError: if the source is none of these
+    :raises ValueError: if the source is none of these, or the device can't be used
     """
     from dream_agents import zoo
 
+    check_device(device)
     path = Path(source)
     if path.is_dir() and not (path / "card.toml").exists():
         return _load_folder(path, device, agent)

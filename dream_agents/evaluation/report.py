@@ -26,8 +26,10 @@ def results_table(results: Sequence[EvaluationResult], title: str | None = None)
     from rich.table import Table
 
     first = results[0]
-    table = Table(title=title or f"{first.env}: {first.episodes} episodes, seed {first.seed}")
-    table.caption = f"device {first.device}, {first.threads} CPU threads; intervals of the mean over episodes"
+    count = "1 episode" if first.episodes == 1 else f"{first.episodes} episodes"
+    table = Table(title=title or f"{first.env}: {count}, seed {first.seed}")
+    threads = f"{first.threads} CPU thread{'s' if first.threads > 1 else ''}"
+    table.caption = f"device {first.device}, {threads}; intervals of the mean over episodes"
     table.add_column("planner", no_wrap=True)
     for column in ("return", "95% interval"):
         table.add_column(column, justify="right", no_wrap=True)

@@ -202,8 +202,11 @@ class TDMPCWorldModel(WorldModel):
 
 def join(z: Tensor, action: Tensor) -> Tensor:
     """Concatenate latents and actions, broadcasting their leading dimensions."""
+    action = action.to(z.dtype)
+    if z.shape[:-1] == action.shape[:-1]:
+        return torch.cat((z, action), -1)
     lead = torch.broadcast_shapes(z.shape[:-1], action.shape[:-1])
-    return torch.cat((z.expand(*lead, z.shape[-1]), action.to(z.dtype).expand(*lead, action.shape[-1])), -1)
+    return torch.cat((z.expand(*lead, z.shape[-1]), action.expand(*lead, action.shape[-1])), -1)
 
 
 def get_size(size: TDMPCSize | str) -> TDMPCSize:

@@ -57,8 +57,8 @@ def train() -> Command:
     return train
 
 
-@pytest.fixture(scope="session")
-def trained(train: Command, tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="package")
+def trained(quick_training: None, train: Command, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a finished run, which no test may change."""
     folder = tmp_path_factory.mktemp("runs") / "trained"
     result = train(folder, "--eval-every", 24, "--eval-episodes", 2, "--checkpoint-every", 24)

@@ -56,7 +56,7 @@ class ForwardModel:
         return np.full((len(obs), 1) if obs.ndim > 1 else (1,), self.action, np.float32), state
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="package", autouse=True)
 def short_pendulum() -> Iterator[str]:
     gym.register(SHORT_PENDULUM, "gymnasium.envs.classic_control:PendulumEnv", max_episode_steps=8)
     yield SHORT_PENDULUM

@@ -1,3 +1,4 @@
+import io
 import json
 
 import pytest
@@ -7,7 +8,7 @@ from dream_agents.evaluation import compare, evaluate, results_table, write_json
 
 
 def text_of(table) -> str:
-    console = Console(width=200, record=True, quiet=False, file=open("/dev/null", "w"))  # noqa: SIM115
+    console = Console(width=200, record=True, file=io.StringIO())
     console.print(table)
     return console.export_text()
 

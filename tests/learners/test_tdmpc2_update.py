@@ -186,6 +186,7 @@ class TestAgainstPlainImplementation:
         """Model, learner and metrics after one update, and the plain implementation before it."""
         model = make_model(request.param)
         learner = make_learner(model, **config)
+        learner.scale.value.fill_(3.0)
         plain = PlainLearner(model, learner.config, noise)
         batch = make_batch(learner.horizon)
         return model, learner, learner.update(batch), plain, to(batch, torch.float64)
@@ -221,7 +222,7 @@ class TestAgainstPlainImplementation:
         zs = plain.model_losses(batch)[5]
         after = PlainLearner(model, learner.config, plain.noise)
         plain.weights |= after.parameters("value_heads")
-        loss, _ = plain.policy_loss(zs, scale=1.0)
+        loss, _ = plain.policy_loss(zs, scale=3.0)
         gradients, norm = clipped_gradients(
             loss, plain.parameters("policy_head"), learner.config.grad_clip_norm
         )
@@ -233,12 +234,12 @@ class TestAgainstPlainImplementation:
         model, learner, metrics, plain, batch = update
         zs = plain.model_losses(batch)[5]
         plain.weights |= PlainLearner(model, learner.config, plain.noise).parameters("value_heads")
-        values = plain.policy_loss(zs, scale=1.0)[1].sort().values
+        values = plain.policy_loss(zs, scale=3.0)[1].sort().values
         place = torch.tensor([0.05, 0.95]) * (B - 1)  # percentiles between the two nearest values
         low, high = (
             values[int(p)] + (p - int(p)) * (values[int(p) + 1] - values[int(p)]) for p in place.tolist()
         )
-        expected = 0.99 + 0.01 * max(1.0, (high - low).item())
+        expected = 0.99 * 3 + 0.01 * max(1.0, (high - low).item())
         assert learner.scale.value.item() == pytest.approx(expected, rel=1e-4)
         assert metrics["train/value_scale"].item() == pytest.approx(expected, rel=1e-4)
 
