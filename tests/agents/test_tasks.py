@@ -11,10 +11,10 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 
 class TestEpisodicTasks:
     def test_tasks_that_end_have_a_termination_head_that_learns(self, make_agent, walk):
-        agent = make_agent(walk())
+        agent = make_agent(walk(), learning_starts=60)
         assert agent.world_model.episodic
         before = agent.world_model.termination_head[-1].bias.detach().clone()
-        agent.learn(60)
+        agent.learn(200)
         assert agent.replay_buffer.terminated.sum() > 0
         assert not torch.equal(agent.world_model.termination_head[-1].bias, before)
 
