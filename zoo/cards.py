@@ -46,9 +46,9 @@ class ZooError(ValueError):
 class Result:
     """What the entry's weights were measured to reach with one planner.
 
-    The card's planner has the card's options, any other one its defaults.
+    The card's planner has the card's options, any other one its defaults, unless its name is followed by others.
 
-    :param planner: name of the planner
+    :param planner: name of the planner, and its options in brackets where they are neither
     :param mean: mean over episodes, in units of ``measure``
     :param std: standard deviation over episodes
     :param episodes: number of episodes

@@ -231,11 +231,12 @@ class TestChoice:
     def test_candidates_that_are_not_numbers_are_not_chosen(self, make_model):
         model = make_model("V")
         reward = model.reward
-        model.reward = lambda z, a: reward(z, a) * torch.where(a[..., 0] > 0, torch.nan, 1.0)
+        model.reward = lambda z, a: reward(z, a) * torch.where(a[..., 0] > 0.5, torch.nan, 1.0)
         decision = plan(DreamPlanner(candidates=300, step_size=0.0), model, torch.zeros(8, 2))
         assert torch.isfinite(decision.action).all()
         assert torch.isfinite(decision.memory["plan"]).all()
-        assert (decision.action[:, 0] <= 0).all()
+        assert (decision.action[:, 0] <= 0.5).all()
+        assert torch.isfinite(decision.value).all()
 
 
 class TestCost:
