@@ -199,9 +199,10 @@ class Card:
         )
 
     @property
-    def best_mean(self) -> float:
-        """The best planner's mean; minus infinity where nothing was measured."""
-        return max((result.mean for result in self.results), default=-math.inf)
+    def own_mean(self) -> float:
+        """The mean of the card's own planner, or else the best one; minus infinity where nothing was measured."""
+        own = [result.mean for result in self.results if result.planner == self.planner]
+        return max(own or [result.mean for result in self.results], default=-math.inf)
 
 
 def check_name(name: str) -> None:

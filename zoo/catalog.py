@@ -74,5 +74,5 @@ def _best_for_environment(name: str) -> str | None:
     except UnknownNameError:
         return None
     fitting = [card for card in map(_own_card, names()) if card.environment == id]
-    best = max(fitting, key=lambda card: card.best_mean, default=None)
+    best = max(fitting, key=lambda card: card.own_mean, default=None)
     return None if best is None else best.name

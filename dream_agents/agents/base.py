@@ -221,6 +221,7 @@ class WorldModelAgent(OffPolicyAlgorithm):
             self.world_model, self.learner_config, self.lr_schedule(1.0), self.tau, self.generators["learner"]
         )
         self._plan_memory: Memory | None = None
+        self._plan_owner: Planner | None = None
         self._replay_ready = False
 
     def _read_task(self, env: VecEnv) -> None:
@@ -248,7 +249,6 @@ class WorldModelAgent(OffPolicyAlgorithm):
     @planner.setter
     def planner(self, planner: str | Planner) -> None:
         self._planner = self.policy.planner = make_planner(planner)
-        self._plan_memory = None
 
     @property
     def env_frames(self) -> int:
@@ -319,8 +319,8 @@ class WorldModelAgent(OffPolicyAlgorithm):
         began = time.perf_counter()
         obs = self.policy.observations_to_tensor(self._last_obs)
         starts = torch.as_tensor(self._last_episode_starts, device=self.device)
-        if self._plan_memory is None or len(self._plan_memory["decision"]) != n_envs:
-            self._plan_memory = self.policy.initial_memory(planner, n_envs)
+        if self._plan_memory is None or self._plan_owner is not planner:
+            self._plan_memory, self._plan_owner = self.policy.initial_memory(planner, n_envs), planner
             starts = torch.ones_like(starts)
         plan, self._plan_memory = self.policy.plan(
             obs, self._plan_memory, starts, planner, deterministic=False, generator=self.generators["planner"]
@@ -377,6 +377,7 @@ class WorldModelAgent(OffPolicyAlgorithm):
             "learner",
             "generators",
             "_plan_memory",
+            "_plan_owner",
             "_last_obs",
             "_last_original_obs",
             "_last_episode_starts",

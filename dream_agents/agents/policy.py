@@ -131,9 +131,12 @@ class WorldModelPolicy(BasePolicy):
             generator.manual_seed(self.seed + int(decisions.sum()))
         else:
             generator.manual_seed(int(torch.randint(2**62, ()).item()))
-        if self.training:
+        training = self.training
+        if training:
             self.set_training_mode(False)
         plan, memory = self.plan(obs, memory, starts, self.planner, deterministic, generator)
+        if training:
+            self.set_training_mode(True)
         actions = self.unscaled(plan.action)
         new_state = tuple(value.cpu().numpy() for value in memory.values())
         return (actions if vectorized else actions[0]), new_state

@@ -67,7 +67,7 @@ def _best_embedded() -> Card:
     embedded = [card for card in cards if card.source == "embedded"]
     if not embedded:
         raise ValueError("this installation has no embedded model; name one with --name")
-    return max(embedded, key=lambda card: card.best_mean)
+    return max(embedded, key=lambda card: card.own_mean)
 
 
 def _affordable_episodes(model: WorldModelAgent) -> int:

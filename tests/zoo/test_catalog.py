@@ -96,7 +96,7 @@ def test_folder_is_found_by_path_but_not_taken_for_a_name(
     monkeypatch.chdir(entry.parent)
     assert zoo.card(Path("tdmpc2-pendulum")) == zoo.card(entry)
     assert zoo.card("./tdmpc2-pendulum") == zoo.card(entry)
-    assert zoo.card("tdmpc2-pendulum").best_mean == 0.0
+    assert zoo.card("tdmpc2-pendulum").own_mean == 0.0
 
 
 def test_naming_an_environment_imports_no_module(embedded: Path, entry: Path) -> None:

@@ -1,0 +1,63 @@
+"""What docs/planners.md says is so."""
+
+import dataclasses
+import re
+
+import pytest
+import torch
+
+from dream_agents import make_planner
+from dream_agents.planners import Planner
+
+
+@pytest.fixture(scope="module")
+def page(checkout):
+    return (checkout / "docs" / "planners.md").read_text()
+
+
+def documented_defaults(section):
+    """Names and defaults of a table of options; a row may hold several."""
+    for names, *_, defaults, _ in (
+        [cell.strip() for cell in row.strip("|").split("|")]
+        for row in re.findall(r"^\| `.*$", section, re.MULTILINE)
+    ):
+        yield from zip(re.findall(r"`(\w+)`", names), defaults.split(", "), strict=True)
+
+
+@pytest.mark.parametrize("name", ["dream", "mppi"])
+def test_options_and_defaults(page, name):
+    (section,) = re.findall(rf"^## {name}\n(.*?)^## ", page, re.MULTILINE | re.DOTALL)
+    documented = {option: default.strip("`") for option, default in documented_defaults(section)}
+    fields = dataclasses.fields(make_planner(name))
+    assert documented == {
+        field.name: f"{field.default:g}" if field.default is not None else "None" for field in fields
+    }
+
+
+def test_own_planner_follows_the_contract(page, make_model):
+    (code,) = re.findall(r"```python\n(from dataclasses.*?)\n\nmodel\.planner", page, re.DOTALL)
+    names = {"__name__": __name__}
+    exec(code, names)
+    planner = names["Sluggish"](inertia=0.8)
+    assert isinstance(planner, Planner)
+    for name in ("V", "Q", "tdmpc"):
+        model = make_model(name)
+        z = torch.randn(3, model.latent_dim)
+        memory = planner.initial_memory(model, 3)
+        first = planner.plan(model, z, memory, torch.ones(3, dtype=torch.bool))
+        torch.testing.assert_close(first.action, model.policy(z).mean.detach())
+        later = planner.plan(model, -z, first.memory, torch.zeros(3, dtype=torch.bool))
+        expected = 0.8 * first.action + 0.2 * model.policy(-z).mean.detach()
+        torch.testing.assert_close(later.action, expected)
+
+
+def test_logged_keys(page, make_model):
+    (section,) = re.findall(r"^## What is logged\n(.*?)^## ", page, re.MULTILINE | re.DOTALL)
+    documented = {"dream": {"value"}, "mppi": {"value"}}
+    for keys, planner in re.findall(r"^\| (`.*?) \| (dream|mppi) \|", section, re.MULTILINE):
+        documented[planner] |= set(re.findall(r"`(\w+)`", keys))
+    for name, keys in documented.items():
+        planner, model = make_planner(name), make_model("Q")
+        start = torch.ones(1, dtype=torch.bool)
+        info = planner.plan(model, torch.zeros(1, 2), planner.initial_memory(model, 1), start).info
+        assert set(info) == keys
