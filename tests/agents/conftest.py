@@ -28,19 +28,21 @@ class Walk(gym.Env):
 
     :param low: bounds of the action, of one number or several
     :param high: bounds of the action
+    :param numbered: observe the episode's number, or else 0
+    :param metadata: what an environment says of itself
     """
 
     LIMIT = 0.7
 
-    def __init__(self, low=-1.0, high=1.0, metadata=None):
+    def __init__(self, low=-1.0, high=1.0, numbered=True, metadata=None):
         self.low, self.high = np.atleast_1d(low).astype(np.float32), np.atleast_1d(high).astype(np.float32)
         self.observation_space = spaces.Box(-np.inf, np.inf, (2,), np.float32)
         self.action_space = spaces.Box(self.low, self.high)
-        self.actions, self.episode = [], -1
+        self.actions, self.episode, self.numbered = [], -1, numbered
         self.metadata = {"render_modes": []} | (metadata or {})
 
     def observe(self):
-        return np.array([self.position, self.episode], np.float32)
+        return np.array([self.position, self.episode * self.numbered], np.float32)
 
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)

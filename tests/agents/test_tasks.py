@@ -54,9 +54,9 @@ class TestEpisodicTasks:
 
     @pytest.mark.slow
     def test_agents_learn_to_stay_alive(self, make_agent, walk):
-        agent = make_agent(walk(steps=40), learning_starts=300, learning_rate=3e-3, tau=0.05, gamma=0.9)
-        agent.learn(1500)
-        env = walk(steps=40)
+        options = {"learning_starts": 400, "learning_rate": 1e-3, "tau": 0.05, "gamma": 0.9, "batch_size": 64}
+        agent = make_agent(walk(steps=40, numbered=False), **options).learn(1500)
+        env = walk(steps=40, numbered=False)
         for seed in range(5):
             obs, _ = env.reset(seed=seed)
             state, start, truncated = None, np.array([True]), False
