@@ -29,6 +29,7 @@ from dream_agents.agents.task import (
     make_config,
     make_training_vec_env,
 )
+from dream_agents.allocator import keep_freed_memory
 from dream_agents.learners.base import Backbone, Learner
 from dream_agents.models.base import WorldModel
 from dream_agents.planners import Memory, Planner, make_planner
@@ -286,6 +287,8 @@ class WorldModelAgent(OffPolicyAlgorithm):
     ) -> SelfWorldModelAgent:
         """Learn for ``total_timesteps`` decisions, as Stable-Baselines3's ``learn``."""
         name = tb_log_name or type(self).__name__
+        if self.device.type == "cpu":
+            keep_freed_memory()
         return super().learn(total_timesteps, callback, log_interval, name, reset_num_timesteps, progress_bar)
 
     def train(self, gradient_steps: int, batch_size: int) -> None:
@@ -323,7 +326,13 @@ class WorldModelAgent(OffPolicyAlgorithm):
             self._plan_memory, self._plan_owner = self.policy.initial_memory(planner, n_envs), planner
             starts = torch.ones_like(starts)
         plan, self._plan_memory = self.policy.plan(
-            obs, self._plan_memory, starts, planner, deterministic=False, generator=self.generators["planner"]
+            self.policy.world_model.prepared(pack=False),  # the weights are about to change
+            obs,
+            self._plan_memory,
+            starts,
+            planner,
+            deterministic=False,
+            generator=self.generators["planner"],
         )
         action = plan.action.cpu().numpy()
         self.logger.record_mean("planner/ms_per_decision", 1e3 * (time.perf_counter() - began))

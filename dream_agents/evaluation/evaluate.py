@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import gymnasium as gym
 import numpy as np
 
+from dream_agents.allocator import keep_freed_memory
 from dream_agents.evaluation.result import EvaluationResult
 from dream_agents.wrappers import make_env, make_vec_env, task_info
 from dream_agents.wrappers.make import EnvLike
@@ -67,6 +68,8 @@ def evaluate(
 
     if episodes < 1:
         raise ValueError(f"episodes={episodes}: at least one episode is needed")
+    if model.device.type == "cpu":
+        keep_freed_memory()
     own = not isinstance(env, VecEnv)
     vec_env = evaluation_env_of(model, env, episodes, n_envs, vec_env_cls, env_kwargs)
     try:

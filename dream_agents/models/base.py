@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn as nn
@@ -29,12 +30,23 @@ class WorldModel(nn.Module, ABC):
     takes_action_in_value: bool
     #: whether the task can end before its time limit, so that :meth:`continuation` has to be asked
     episodic: bool
+    #: whether :meth:`objective_and_gradient` does without autograd and takes what :meth:`step` kept
+    keeps_steps: bool = False
     #: discount factor of the returns that :meth:`values` predict
     discount: float
 
     def initial_memory(self, batch_size: int) -> dict[str, Tensor]:
         """Recurrent memory at an episode's start, each ``[batch_size, ...]``; empty for feed-forward encoders."""
         return {}
+
+    def prepared(self, pack: bool = True) -> WorldModel:
+        """Return this model made ready for planning; it gives the same results, up to rounding.
+
+        To be asked for anew before each decision, since weights may have changed.
+
+        :param pack: whether many decisions with these weights are to come, so that work on the weights pays off
+        """
+        return self
 
     @abstractmethod
     def observe(
@@ -45,6 +57,14 @@ class WorldModel(nn.Module, ABC):
     @abstractmethod
     def next(self, z: Tensor, action: Tensor) -> Tensor:
         """Latent ``[..., Z]`` after taking actions ``[..., A]`` in latents ``[..., Z]``."""
+
+    def step(self, z: Tensor, action: Tensor) -> tuple[Tensor, Any]:
+        """:meth:`next`, and what :meth:`objective_and_gradient` can use of it where ``keeps_steps``.
+
+        :param z: latents ``[B, 1, Z]`` or ``[B, K, Z]``
+        :param action: ``[B, K, A]``
+        """
+        return self.next(z, action), None
 
     @abstractmethod
     def reward(self, z: Tensor, action: Tensor) -> Tensor:
@@ -62,12 +82,13 @@ class WorldModel(nn.Module, ABC):
         """
 
     def objective_and_gradient(
-        self, z: Tensor, actions: Tensor, uncertainty_coef: float
+        self, z: Tensor, actions: Tensor, uncertainty_coef: float, steps: Sequence[Any] = ()
     ) -> tuple[Objective, Tensor]:
         """The planning objective (Eq. 6) and its gradient with respect to the actions only.
 
         :param z: latents ``[B, Z]``
         :param actions: as for :func:`planning_objective`
+        :param steps: H times what :meth:`step` gave for these actions as the first N of its K
         :return: objective ``[B, N]`` and gradient, shaped as ``actions``
         """
         actions = actions.detach().requires_grad_()

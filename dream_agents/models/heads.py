@@ -18,7 +18,7 @@ def symlog(x: Tensor) -> Tensor:
 
 def symexp(x: Tensor) -> Tensor:
     """Inverse of :func:`symlog`."""
-    return torch.sign(x) * torch.expm1(torch.abs(x))
+    return torch.copysign(torch.expm1(torch.abs(x)), x)
 
 
 class TwoHot(nn.Module):

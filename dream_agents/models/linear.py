@@ -17,6 +17,12 @@ from torch.autograd.function import once_differentiable
 
 #: multiplications below which the set-up of a oneDNN call costs more than it saves
 _FEW_PRODUCTS = 1_000_000
+#: the same for a weight that was packed for oneDNN
+_FEW_PACKED_PRODUCTS = 400_000
+#: weights with more entries are not copied: products with them take long whatever their order
+_LARGEST_PACKED = 2**22
+#: rows that the packed order is chosen for; it serves any number
+_PACKED_FOR_ROWS = 16
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -31,13 +37,48 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return product if x.dim() == 2 else product.view(*x.shape[:-1], -1)
 
 
-def ensemble_linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """:func:`linear` for M networks: ``x [M, rows, in]``, ``weight [M, out, in]``, ``bias [M, out]``."""
-    if not _takes_onednn(x[0], weight[0]):
-        return torch.baddbmm(bias.unsqueeze(1), x, weight.transpose(1, 2))
-    if torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad):
-        return _EnsembleLinear.apply(x, weight, bias)
-    return torch.stack([_product(*member) for member in zip(x, weight, bias, strict=True)])
+class Product:
+    """:func:`linear` and its pullback with a weight that stays as it is, outside of autograd.
+
+    :param weight: ``[out, in]``
+    :param bias: ``[out]``
+    :param pack: copy the weight into the two orders in which oneDNN reads it, forwards and backwards, which halves
+        the time of products with few rows; the weight has to be :func:`packable`
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor, pack: bool = False):
+        self._weight, self._bias, self._size = weight.detach(), bias.detach(), weight.numel()
+        self._packed = self._packed_transpose = None
+        if pack and self._size <= _LARGEST_PACKED:
+            self._packed = _pack(self._weight)
+            self._packed_transpose = _pack(self._weight.t().contiguous())
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """``x @ weight.T + bias`` for ``x [rows, in]``."""
+        if self._packed is None or len(x) * self._size < _FEW_PACKED_PRODUCTS:
+            return linear(x, self._weight, self._bias)
+        return _product(x, self._packed, self._bias)
+
+    def pull(self, gradient: Tensor) -> Tensor:
+        """``gradient @ weight`` for ``gradient [rows, out]``."""
+        if self._packed_transpose is None or len(gradient) * self._size < _FEW_PACKED_PRODUCTS:
+            return linear(gradient, self._weight.t())
+        return _product(gradient, self._packed_transpose)
+
+
+def packable(weight: Tensor) -> bool:
+    """Whether products with ``weight`` can go to oneDNN: float32 on the CPU, outside autocast and compilation."""
+    return (
+        weight.is_cpu
+        and weight.dtype == torch.float32
+        and not torch.is_autocast_enabled("cpu")
+        and not torch.compiler.is_compiling()
+        and _onednn_works()
+    )
+
+
+def _pack(weight: Tensor) -> Tensor:
+    return torch.ops.mkldnn._reorder_linear_weight(weight, _PACKED_FOR_ROWS)
 
 
 class _Linear(torch.autograd.Function):
@@ -58,41 +99,13 @@ class _Linear(torch.autograd.Function):
         )
 
 
-class _EnsembleLinear(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        ctx.save_for_backward(x, weight)
-        return torch.stack([_product(*member) for member in zip(x, weight, bias, strict=True)])
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-        x, weight = ctx.saved_tensors
-        (grad,) = grad_outputs
-        grad_x = grad_weight = grad_bias = None
-        if ctx.needs_input_grad[0]:
-            grad_x = torch.stack([_product(g, w.t()) for g, w in zip(grad, weight, strict=True)])
-        if ctx.needs_input_grad[1]:
-            grad_weight = torch.stack([_product(g.t(), y.t()) for g, y in zip(grad, x, strict=True)])
-        if ctx.needs_input_grad[2]:
-            grad_bias = grad.sum(1)
-        return grad_x, grad_weight, grad_bias
-
-
 def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
 
 
 def _takes_onednn(x: Tensor, weight: Tensor) -> bool:
-    """Whether the product is float32 on the CPU, outside autocast and compilation, and large enough."""
-    return (
-        x.is_cpu
-        and x.dtype == weight.dtype == torch.float32
-        and x.numel() * len(weight) >= _FEW_PRODUCTS
-        and not torch.is_autocast_enabled("cpu")
-        and not torch.compiler.is_compiling()
-        and _onednn_works()
-    )
+    """Whether the product is one for oneDNN, and large enough."""
+    return x.dtype == weight.dtype and x.numel() * len(weight) >= _FEW_PRODUCTS and packable(weight)
 
 
 @cache
@@ -108,6 +121,7 @@ def _onednn_works() -> bool:
             (_product(x, weight, bias), expected),
             (_product(expected, weight.t()), expected @ weight),
             (_product(expected.t(), x.t()), expected.t() @ x),
+            (_product(x, _pack(weight), bias), expected),
         )
     except (AttributeError, RuntimeError, TypeError):
         return False

@@ -5,6 +5,7 @@ Shapes: B environments, N candidates, H steps, A action dimensions, M members of
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -38,20 +39,29 @@ def imagine(model: WorldModel, z: Tensor, actions: Tensor) -> tuple[Tensor, Tens
 
 
 def discounts(model: WorldModel, latents: Tensor, last: Tensor) -> tuple[Tensor, Tensor]:
-    """Weights of the rewards ``[H, 1, 1]`` or ``[H, B, N]`` and of the last value, from gamma and continuation.
+    """Weights of rewards and of the last value, from gamma and continuation.
 
     A reward counts in full where its latent is the start; later ones count while the task goes on (TD-MPC2's
     treatment of episodic tasks).
+
+    :param latents: ``[H, ..., Z]``
+    :param last: ``[..., Z]``
+    :return: weights ``[H, ...]`` and ``[...]``, or what broadcasts to these
     """
     horizon = len(latents)
-    gammas = torch.tensor(
-        [model.discount**h for h in range(horizon + 1)], dtype=last.dtype, device=last.device
-    )
+    gammas = _powers(model.discount, horizon + 1, last.dtype, last.device)
+    reward_gammas = gammas[:horizon].view(-1, *[1] * (last.dim() - 1))
     if not model.episodic:
-        return gammas[:horizon, None, None], gammas[horizon]
-    goes_on = model.continuation(torch.cat((latents[1:], last.unsqueeze(0))))  # [H, B, N]
-    alive = torch.cat((torch.ones_like(goes_on[:1]), goes_on.cumprod(0)))  # [H + 1, B, N]
-    return gammas[:horizon, None, None] * alive[:horizon], gammas[horizon] * alive[horizon]
+        return reward_gammas, gammas[horizon]
+    goes_on = model.continuation(torch.cat((latents[1:], last.unsqueeze(0))))  # [H, ...]
+    alive = torch.cat((torch.ones_like(goes_on[:1]), goes_on.cumprod(0)))  # [H + 1, ...]
+    return reward_gammas * alive[:horizon], gammas[horizon] * alive[horizon]
+
+
+@cache
+def _powers(base: float, count: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """The first powers of a number, ``[count]``; not to be written to."""
+    return torch.tensor([base**exponent for exponent in range(count)], dtype=dtype, device=device)
 
 
 def uncertainty(values: Tensor) -> Tensor:

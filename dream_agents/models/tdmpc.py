@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import torch
 import torch.nn as nn
@@ -14,8 +14,8 @@ from torch import Tensor
 from dream_agents.models.base import WorldModel
 from dream_agents.models.heads import SquashedGaussian, TwoHot
 from dream_agents.models.layers import EnsembleLinear, NormedLinear, SimNorm, initialize, mlp
-from dream_agents.models.objective import Objective
-from dream_agents.models.tdmpc_gradient import objective_and_gradient
+from dream_agents.models.linear import packable
+from dream_agents.models.tdmpc_planning import PreparedTDMPC, join
 
 
 @dataclass(frozen=True)
@@ -117,6 +117,8 @@ class TDMPCWorldModel(WorldModel):
         self.log_std_min, self.log_std_max = log_std_min, log_std_max
         hidden = [size.mlp_dim] * 2
         z_action_dim = size.latent_dim + action_dim
+        self._packed: _Packed | None = None
+        self._parameter_slots: list[tuple[dict[str, nn.Parameter | None], str]] | None = None
         self.two_hot = TwoHot()
         bins = self.two_hot.num_bins
 
@@ -187,26 +189,58 @@ class TDMPCWorldModel(WorldModel):
         """Q_m(z, a) of the target networks, ``[M, ...]``."""
         return self.two_hot.decode(self.target_value_heads(join(z, action), members))
 
-    def objective_and_gradient(
-        self, z: Tensor, actions: Tensor, uncertainty_coef: float
-    ) -> tuple[Objective, Tensor]:
-        """The planning objective and its gradient, by a backward pass that is written out."""
-        return objective_and_gradient(self, z, actions, uncertainty_coef)
-
     def policy(self, z: Tensor) -> SquashedGaussian:
         """The policy prior pi(. | z)."""
-        raw_mean, raw_log_std = self.policy_head(z).chunk(2, -1)
+        return self.policy_distribution(self.policy_head(z))
+
+    def policy_distribution(self, raw: Tensor) -> SquashedGaussian:
+        """What the policy network's output ``[..., 2 A]`` stands for."""
+        raw_mean, raw_log_std = raw.chunk(2, -1)
         half_range = 0.5 * (self.log_std_max - self.log_std_min)
-        return SquashedGaussian(raw_mean, self.log_std_min + half_range * (torch.tanh(raw_log_std) + 1))
+        return SquashedGaussian(
+            raw_mean, torch.tanh(raw_log_std) * half_range + (self.log_std_min + half_range)
+        )
+
+    def prepared(self, pack: bool = True) -> PreparedTDMPC:
+        """Return this model with the gradient of the planning objective written out, without autograd.
+
+        :param pack: copy the weights into the order in which oneDNN reads them, where that applies. It takes about
+            as long as one decision and pays off from the second decision with the same weights. Changes of the
+            weights since then are noticed.
+        """
+        if self._parameter_slots is None:
+            planned = (self.encoder, self.dynamics, self.reward_head, self.policy_head, self.value_heads)
+            modules = [module for network in planned for module in network.modules()]
+            self._parameter_slots = [(m._parameters, name) for m in modules for name in m._parameters]
+        weights = [cast("Tensor", parameters[name]) for parameters, name in self._parameter_slots]
+        if not pack or not packable(weights[0]):
+            return PreparedTDMPC(self, pack=False)
+        if self._packed is None or not self._packed.still_holds(weights):
+            self._packed = _Packed(weights, PreparedTDMPC(self, pack=True))
+        return self._packed.model
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_packed": None, "_parameter_slots": None}
 
 
-def join(z: Tensor, action: Tensor) -> Tensor:
-    """Concatenate latents and actions, broadcasting their leading dimensions."""
-    action = action.to(z.dtype)
-    if z.shape[:-1] == action.shape[:-1]:
-        return torch.cat((z, action), -1)
-    lead = torch.broadcast_shapes(z.shape[:-1], action.shape[:-1])
-    return torch.cat((z.expand(*lead, z.shape[-1]), action.expand(*lead, action.shape[-1])), -1)
+class _Packed:
+    """A prepared copy of a model's weights, and what tells whether they have changed since.
+
+    Fused optimizers and ``parameter.data`` go around PyTorch's version counter, so one entry of each weight is
+    compared as well.
+    """
+
+    def __init__(self, weights: list[Tensor], model: PreparedTDMPC):
+        self.model = model
+        self._arrays = [weight.detach().numpy() for weight in weights]
+        self._state = self._describe(weights)
+
+    def still_holds(self, weights: list[Tensor]) -> bool:
+        return self._describe(weights) == self._state
+
+    def _describe(self, weights: list[Tensor]) -> list[tuple[int, int, float]]:
+        pairs = zip(weights, self._arrays, strict=True)
+        return [(weight.data_ptr(), weight._version, array.item(array.size // 2)) for weight, array in pairs]
 
 
 def get_size(size: TDMPCSize | str) -> TDMPCSize:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 from dream_agents.planners.base import Memory, Plan, Planner
@@ -28,7 +29,8 @@ def make_planner(planner: str | Planner, **options: Any) -> Planner:
     try:
         return planner_class(**options)
     except TypeError as error:
-        fields = ", ".join(getattr(planner_class, "__dataclass_fields__", {}))
+        known = fields(planner_class) if is_dataclass(planner_class) else ()
+        names = ", ".join(option.name for option in known)
         raise ValueError(
-            f'planner "{planner}" does not take {options}: {error}; its options are {fields}'
+            f'planner "{planner}" does not take {options}: {error}; its options are {names}'
         ) from error

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -14,6 +16,30 @@ from dream_agents.models.base import WorldModel
 Memory = dict[str, Tensor]
 
 
+class Described(Mapping[str, Tensor]):
+    """What a planner tells the log, worked out when it is first read: most decisions are never logged.
+
+    :param describe: returns the dictionary
+    """
+
+    def __init__(self, describe: Callable[[], dict[str, Tensor]]):
+        self._describe = describe
+
+    @cached_property
+    def _info(self) -> dict[str, Tensor]:
+        with torch.no_grad():
+            return self._describe()
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self._info[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._info)
+
+    def __len__(self) -> int:
+        return len(self._info)
+
+
 @dataclass
 class Plan:
     """What a planner decided for ``B`` environments.
@@ -23,7 +49,7 @@ class Plan:
     :param mean: centre of the first action's distribution ``[B, A]``
     :param std: its standard deviation ``[B, A]``
     :param value: predicted return ``[B]``
-    :param info: scalars or ``[B]`` tensors for the log
+    :param info: scalars or ``[B]`` tensors for the log, a dictionary or :class:`Described`
     """
 
     action: Tensor
@@ -31,12 +57,16 @@ class Plan:
     mean: Tensor
     std: Tensor
     value: Tensor
-    info: dict[str, Tensor] = field(default_factory=dict)
+    info: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 @runtime_checkable
 class Planner(Protocol):
-    """Chooses actions by dreaming in a world model; knows nothing of training."""
+    """Chooses actions by dreaming in a world model; knows nothing of training.
+
+    A planner that never records operations for autograd can say so by a class attribute ``uses_autograd = False``;
+    agents then call it in PyTorch's inference mode.
+    """
 
     def initial_memory(self, model: WorldModel, batch_size: int) -> Memory:
         """Memory at an episode's start, zeros ``[batch_size, ...]`` on the model's device."""
@@ -68,11 +98,10 @@ def roll_out_policy(
 ) -> Tensor:
     """Sample action sequences ``[horizon, B, N, A]`` from the policy by dreaming from ``z [B, Z]`` (Eq. 2)."""
     latent = z.unsqueeze(1)  # [B, 1, Z]
-    actions: list[Tensor] = []
-    for h in range(horizon):
-        actions.append(model.policy(latent).expand(-1, candidates).sample(generator))
-        if h + 1 < horizon:
-            latent = model.next(latent, actions[-1])
+    actions = [model.policy(latent).expand(-1, candidates).sample(generator)]
+    for _ in range(horizon - 1):
+        latent = model.next(latent, actions[-1])  # [B, N, Z]
+        actions.append(model.policy(latent).sample(generator))
     return torch.stack(actions)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -26,6 +27,8 @@ class MPPIPlanner:
     :param temperature: sharpness of the elites' weights
     :param uncertainty_coef: lambda of Eq. 6, weight of the uncertainty penalty ("test-time regularization")
     """
+
+    uses_autograd: ClassVar[bool] = False
 
     horizon: int = 3
     iterations: int | None = None

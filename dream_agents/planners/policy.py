@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -14,6 +15,8 @@ from dream_agents.planners.base import Memory, Plan
 @dataclass
 class PolicyPlanner:
     """Act with the policy: its mean if deterministic, a sample otherwise."""
+
+    uses_autograd: ClassVar[bool] = False
 
     def initial_memory(self, model: WorldModel, batch_size: int) -> Memory:
         """Nothing is remembered."""

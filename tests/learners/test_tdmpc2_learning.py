@@ -54,7 +54,7 @@ def test_values_become_discounted_returns():
 
 def test_ends_are_foreseen_and_cut_the_return():
     learner = make_learner(discount=0.9, episodic=True)
-    for _ in range(180):
+    for _ in range(300):
         batch = random_walk(lambda x, a: torch.ones_like(x))
         ended = (batch.observations[1:, :, 0] > 0.3).float()  # the world goes on, but counts as ended
         learner.update(batch._replace(terminated=ended))
@@ -63,7 +63,7 @@ def test_ends_are_foreseen_and_cut_the_return():
     assert model.continuation(z).tolist() == [1, 1, 0, 0]
     certain_end = model.values(z[-1:], torch.ones(1, 1))
     torch.testing.assert_close(certain_end, torch.ones_like(certain_end), rtol=0.2, atol=0)
-    assert model.values(z[:1], -torch.ones(1, 1)).min() > 2
+    assert model.values(z[:1], -torch.ones(1, 1)).min() > 3
 
 
 def test_policy_finds_the_best_action():

@@ -16,7 +16,7 @@ from dream_agents.models.layers import (
     mish_with_pullback,
     mlp,
 )
-from dream_agents.models.linear import ensemble_linear, linear
+from dream_agents.models.linear import linear
 
 
 def plain_mish(x):
@@ -272,18 +272,6 @@ class TestLinear:
         (gradient,) = torch.autograd.grad(frozen.sum(), x)
         expected = np.broadcast_to(as64(weight).sum(0), (rows, 90))
         np.testing.assert_allclose(as64(gradient), expected, rtol=1e-4, atol=1e-4)
-
-    def test_ensemble(self, rows):
-        parts = [self.make(rows) for _ in range(3)]
-        stacked = [torch.stack(tensors).detach().requires_grad_() for tensors in zip(*parts, strict=True)]
-        y = ensemble_linear(*stacked)
-        upstream = torch.randn_like(y)
-        gradients = torch.autograd.grad(y, stacked, upstream)
-        for m, (x, weight, bias) in enumerate(parts):
-            g = as64(upstream[m])
-            plain = as64(x) @ as64(weight).T + as64(bias), g @ as64(weight), g.T @ as64(x), g.sum(0)
-            for actual, expected in zip((y, *gradients), plain, strict=True):
-                np.testing.assert_allclose(as64(actual[m]), expected, rtol=1e-3, atol=1e-3)
 
     def test_second_derivative_is_right_or_refused(self, rows):
         x, weight, bias = self.make(rows)

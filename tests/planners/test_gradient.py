@@ -39,7 +39,7 @@ def test_every_kind_of_model(members, episodic, coefficient):
     model = make_model(TDMPCSize(8, 16, 16, 2, members), episodic).double()
     for batch, candidates, horizon in [(1, 1, 1), (2, 5, 3)]:
         z, actions = problem(model, batch, candidates, horizon)
-        objective, gradient = model.objective_and_gradient(z, actions, coefficient)
+        objective, gradient = model.prepared().objective_and_gradient(z, actions, coefficient)
         expected, expected_gradient = autograd(model, z, actions, coefficient)
         torch.testing.assert_close(objective.value, expected.value)
         torch.testing.assert_close(objective.penalty, expected.penalty)
@@ -52,7 +52,7 @@ def test_real_sizes_in_single_precision(candidates):
     """Few and many rows take different kernels."""
     model = make_model("1M", episodic=True)
     z, actions = problem(model, 4, candidates, 3)
-    objective, gradient = model.objective_and_gradient(z, actions, 0.01)
+    objective, gradient = model.prepared().objective_and_gradient(z, actions, 0.01)
     expected, expected_gradient = autograd(model, z, actions, 0.01)
     scale = expected.value.abs().max().item()
     torch.testing.assert_close(objective.value.double(), expected.value, rtol=1e-3, atol=1e-4 * scale)
@@ -64,7 +64,7 @@ def test_equal_members_have_a_finite_gradient():
     """The standard deviation of values that agree has none."""
     model = TDMPCWorldModel(3, 2, TINY).eval()  # new: all values are 0
     z, actions = problem(model, 2, 3, 3)
-    objective, gradient = model.objective_and_gradient(z, actions, 1.0)
+    objective, gradient = model.prepared().objective_and_gradient(z, actions, 1.0)
     assert torch.isfinite(gradient).all()
     torch.testing.assert_close(objective.penalty, torch.zeros(2, 3), atol=1e-6, rtol=0)
 
@@ -72,7 +72,7 @@ def test_equal_members_have_a_finite_gradient():
 def test_nothing_is_recorded():
     model = make_model()
     z, actions = problem(model, 2, 3, 3)
-    objective, gradient = model.objective_and_gradient(z, actions, 0.01)
+    objective, gradient = model.prepared().objective_and_gradient(z, actions, 0.01)
     assert not any(tensor.requires_grad for tensor in (*objective, gradient, actions))
     assert all(p.grad is None for p in model.parameters())
 
@@ -81,7 +81,7 @@ def test_inputs_are_left_alone():
     model = make_model()
     z, actions = problem(model, 2, 3, 3)
     before = z.clone(), actions.clone(), {name: value.clone() for name, value in model.state_dict().items()}
-    model.objective_and_gradient(z, actions, 0.01)
+    model.prepared().objective_and_gradient(z, actions, 0.01)
     DreamPlanner(iterations=3).improve(model, z, actions)
     assert torch.equal(z, before[0])
     assert torch.equal(actions, before[1])
@@ -94,7 +94,7 @@ def test_cuda_agrees(candidates):
     model = make_model("1M", episodic=True)
     z, actions = problem(model, 4, candidates, 3)
     expected, expected_gradient = autograd(model, z, actions, 0.01)
-    objective, gradient = model.cuda().objective_and_gradient(z.cuda(), actions.cuda(), 0.01)
+    objective, gradient = model.cuda().prepared().objective_and_gradient(z.cuda(), actions.cuda(), 0.01)
     torch.testing.assert_close(objective.value.cpu().double(), expected.value, rtol=1e-3, atol=1e-3)
     largest = expected_gradient.abs().max().item()
     torch.testing.assert_close(gradient.cpu().double(), expected_gradient, rtol=1e-2, atol=1e-3 * largest)
