@@ -18,7 +18,7 @@ from torch.autograd.function import once_differentiable
 #: multiplications below which the set-up of a oneDNN call costs more than it saves
 _FEW_PRODUCTS = 1_000_000
 #: the same for a weight that was packed for oneDNN
-_FEW_PACKED_PRODUCTS = 400_000
+_FEW_PACKED_PRODUCTS = 900_000
 #: weights with more entries are not copied: products with them take long whatever their order
 _LARGEST_PACKED = 2**22
 #: rows that the packed order is chosen for; it serves any number
