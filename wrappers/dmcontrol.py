@@ -141,7 +141,7 @@ def _import_without_gl() -> tuple[Any, Callable[..., gym.Env[Any, Any]]]:
             from shimmy.dm_control_compatibility import DmControlCompatibilityV0
     except ImportError as error:
         raise ImportError(
-            f"the dmc_* environments need dm_control and Shimmy ({error}); pip install 'shimmy[dm-control]'"
+            f"the dmc_* environments need dm_control and Shimmy ({error}); pip install shimmy dm-control==1.0.28"
         ) from error
     if first:
         _render.Renderer = _render_on_demand

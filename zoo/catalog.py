@@ -64,7 +64,7 @@ def _own_card(name: str) -> Card:
 
 
 def _best_for_environment(name: str) -> str | None:
-    """Name the entry of an environment with the best measured mean, or None if there is none."""
+    """Name the entry of an environment whose own planner reached the best mean, or None if there is none."""
     from dream_agents.wrappers import resolve
 
     if ":" in name or not names():  # a module before the id would be imported

@@ -56,7 +56,7 @@ def load(
 
     ``learn`` continues from the weights, with new optimizers and an empty replay buffer.
 
-    :param name_or_path: an entry's name, an environment's id (for its entry with the best measured mean), an
+    :param name_or_path: an entry's name, an environment's id (for its entry whose own planner did best), an
         entry's folder, or a ``.pt`` file of TD-MPC2
     :param env: as for the agent; None for the environment that the entry was trained in
     :param device: "auto", "cpu", "cuda" or a device

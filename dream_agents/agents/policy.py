@@ -58,10 +58,11 @@ class WorldModelPolicy(BasePolicy):
 
         Beside theirs it holds ``decision``, the number of decisions since the episode's start.
         """
-        device = next(self.world_model.parameters()).device
         memory = {f"model.{k}": v for k, v in self.world_model.initial_memory(batch_size).items()}
         memory |= {f"planner.{k}": v for k, v in planner.initial_memory(self.world_model, batch_size).items()}
-        return memory | {"decision": torch.zeros(batch_size, dtype=torch.int64, device=device)}
+        return memory | {
+            "decision": torch.zeros(batch_size, dtype=torch.int64, device=self.world_model.device)
+        }
 
     def plan(
         self,

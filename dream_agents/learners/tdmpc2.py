@@ -88,7 +88,7 @@ class TDMPC2Learner(Learner):
     ):
         self.world_model, self.config, self.tau, self.generator = world_model, config, tau, generator
         self.horizon = config.horizon
-        self.device = next(world_model.parameters()).device
+        self.device = world_model.device
         self.scale = RunningScale(self.device)
         model = world_model
         encoder = list(model.encoder.parameters())

@@ -35,6 +35,11 @@ class WorldModel(nn.Module, ABC):
     #: discount factor of the returns that :meth:`values` predict
     discount: float
 
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters are."""
+        return next(self.parameters()).device
+
     def initial_memory(self, batch_size: int) -> dict[str, Tensor]:
         """Recurrent memory at an episode's start, each ``[batch_size, ...]``; empty for feed-forward encoders."""
         return {}

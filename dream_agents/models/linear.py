@@ -47,21 +47,22 @@ class Product:
     """
 
     def __init__(self, weight: Tensor, bias: Tensor, pack: bool = False):
-        self._weight, self._bias, self._size = weight.detach(), bias.detach(), weight.numel()
+        self._weight, self._bias = weight.detach(), bias.detach()
         self._packed = self._packed_transpose = None
-        if pack and self._size <= _LARGEST_PACKED:
+        self._fewest_rows = _FEW_PACKED_PRODUCTS / weight.numel()
+        if pack and weight.numel() <= _LARGEST_PACKED:
             self._packed = _pack(self._weight)
             self._packed_transpose = _pack(self._weight.t().contiguous())
 
     def __call__(self, x: Tensor) -> Tensor:
         """``x @ weight.T + bias`` for ``x [rows, in]``."""
-        if self._packed is None or len(x) * self._size < _FEW_PACKED_PRODUCTS:
+        if self._packed is None or x.shape[0] < self._fewest_rows:
             return linear(x, self._weight, self._bias)
         return _product(x, self._packed, self._bias)
 
     def pull(self, gradient: Tensor) -> Tensor:
         """``gradient @ weight`` for ``gradient [rows, out]``."""
-        if self._packed_transpose is None or len(gradient) * self._size < _FEW_PACKED_PRODUCTS:
+        if self._packed_transpose is None or gradient.shape[0] < self._fewest_rows:
             return linear(gradient, self._weight.t())
         return _product(gradient, self._packed_transpose)
 

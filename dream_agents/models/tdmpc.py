@@ -143,6 +143,11 @@ class TDMPCWorldModel(WorldModel):
         self.target_value_heads.load_state_dict(self.value_heads.state_dict())
         self.target_value_heads.requires_grad_(False)
 
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters are."""
+        return self.two_hot.bins.device
+
     def encode(self, obs: Tensor) -> Tensor:
         """Latents ``[..., Z]`` of flat observations ``[..., obs_dim]``."""
         return self.encoder(obs)

@@ -72,7 +72,7 @@ class PreparedTDMPC(WorldModel):
 
     def step(self, z: Tensor, action: Tensor) -> tuple[Tensor, Step]:
         """:meth:`next` and its pullback, which records nothing for autograd."""
-        z_action = join(z, action)
+        z_action = torch.cat((z.expand(-1, action.shape[1], -1), action), -1)
         latent, pullback = self._dynamics.with_pullback(z_action.flatten(0, 1))
         latent = latent.view(*z_action.shape[:2], -1)
         return latent, Step(z_action, latent, pullback)
@@ -206,7 +206,7 @@ class _Layer:
         product = self._product(x)
         if self._activation is None:
             return product
-        return self._activation(F.layer_norm(product, self._shape, self._gain, self._offset, self._eps))
+        return self._activation(torch.layer_norm(product, self._shape, self._gain, self._offset, self._eps))
 
     def with_pullback(self, x: Tensor) -> tuple[Tensor, Pullback]:
         product = self._product(x)
@@ -257,7 +257,7 @@ class Heads:
 
     def with_pullback(self, x: Tensor) -> tuple[Tensor, Pullback]:
         """Logits ``[1 + M, R, bins]`` of rows ``[R, in]``, and a function from their gradient to ``[R, in]``."""
-        hidden = self._first(x).view(len(x), self._size, -1)
+        hidden = self._first(x).view(x.shape[0], self._size, -1)
         hidden, first_pullback = _norm_with_pullback(hidden, *self._first_norm)  # [R, 1 + M, width]
         hidden = _each(self._second, hidden.unbind(1))
         hidden, second_pullback = _norm_with_pullback(hidden, *self._second_norm)  # [1 + M, R, width]

@@ -52,7 +52,7 @@ class DreamPlanner:
     def initial_memory(self, model: WorldModel, batch_size: int) -> Memory:
         """An empty plan ``[B, H (+ 1), N, A]``."""
         shape = (batch_size, self._length(model), self.candidates, model.action_dim)
-        return {"plan": torch.zeros(shape, device=next(model.parameters()).device)}
+        return {"plan": torch.zeros(shape, device=model.device)}
 
     def _length(self, model: WorldModel) -> int:
         return self.horizon + int(model.takes_action_in_value)

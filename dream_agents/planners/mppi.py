@@ -51,8 +51,7 @@ class MPPIPlanner:
 
     def initial_memory(self, model: WorldModel, batch_size: int) -> Memory:
         """Zero mean ``[B, H, A]``."""
-        device = next(model.parameters()).device
-        return {"mean": torch.zeros(batch_size, self.horizon, model.action_dim, device=device)}
+        return {"mean": torch.zeros(batch_size, self.horizon, model.action_dim, device=model.device)}
 
     @torch.no_grad()
     def plan(
