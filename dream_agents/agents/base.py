@@ -372,6 +372,10 @@ class WorldModelAgent(OffPolicyAlgorithm):
         """Plan actions; see :meth:`WorldModelPolicy.predict`. Pass ``state`` on to reuse the previous plan."""
         return self.policy.predict(observation, state, episode_start, deterministic)
 
+    def compile_planner(self, n_envs: int = 1, deterministic: bool = True) -> None:
+        """Make ``predict`` faster by compiling it; see :meth:`WorldModelPolicy.compile_planner`."""
+        self.policy.compile_planner(n_envs, deterministic)
+
     def set_env(self, env: GymEnv, force_reset: bool = True) -> None:
         """Continue in another environment with the same spaces."""
         if not isinstance(env, VecEnv):

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from gymnasium import spaces
 
+from dream_agents.agents.compiled import CompiledDecision, missing_compiler
 from dream_agents.agents.policy import WorldModelPolicy
 from dream_agents.allocator import keep_freed_memory
 from dream_agents.learners.tdmpc2 import TDMPC2Backbone, TDMPC2Config
@@ -73,34 +74,39 @@ def run_benchmark(
     :param repeats: rounds a median is taken over
     :param progress: told what is measured next
     """
-    progress("planning, 5M")
-    policy = _policy("5M")
-    times = _in_turns(
-        {
-            "matmul": _matmul(),
-            "mppi": _plan(policy, "mppi"),
-            "dream": _plan(policy, "dream"),
-        },
-        repeats,
-        {"dream": 10, "matmul": 10},
-    )
-    units = {name: seconds / times["matmul"] for name, seconds in times.items()}
-    rows = [
-        Measurement("512x512x512 float32 matrix product", 1e3 * times["matmul"], "ms"),
-        Measurement("MPPI time / Dream-MPC time, 5M, 1 environment", times["mppi"] / times["dream"], "x", 35),
-        Measurement("Dream-MPC plan, 5M", 1e3 * times["dream"], "ms"),
-        Measurement("Dream-MPC plan, 5M", units["dream"], "matrix products", 5, at_least=False),
-        Measurement("MPPI plan, 5M", 1e3 * times["mppi"], "ms"),
-        Measurement("MPPI plan, 5M", units["mppi"], "matrix products", 190, at_least=False),
-    ]
-    progress("control")
-    rows.append(_control(repeats))
+    compiles = missing_compiler() is None
+    rows = _planning(repeats, compiles, progress)
+    rows += _control(repeats, compiles, progress)
     # So far the allocator was left as applications have it; from here on as in `learn` and `evaluate`.
     keep_freed_memory()
     progress("many environments")
     rows += [_many_environments("1M", repeats, target=4), _many_environments("5M", repeats)]
     progress("updates")
     rows += _updates(repeats)
+    return rows
+
+
+def _planning(repeats: int, compiles: bool, progress: Callable[[str], None]) -> list[Measurement]:
+    """Plans at 5M. What is asked of Dream-MPC is asked of it at its fastest, compiled where that can be done."""
+    policy = _policy("5M")
+    functions = {"matmul": _matmul(), "MPPI": _plan(policy, "mppi"), "Dream-MPC": _plan(policy, "dream")}
+    fastest = "Dream-MPC"
+    if compiles:
+        fastest = "compiled Dream-MPC"
+        progress("compiling, 5M")
+        functions[fastest] = _compiled_plan(policy)
+    progress("planning, 5M")
+    times = _in_turns(functions, repeats, dict.fromkeys(functions.keys() - {"MPPI"}, 10))
+    rows = [Measurement("512x512x512 float32 matrix product", 1e3 * times["matmul"], "ms")]
+    for name in list(functions)[2:]:
+        target = 35 if name == fastest else None
+        label = f"MPPI time / {name} time, 5M, 1 environment"
+        rows.append(Measurement(label, times["MPPI"] / times[name], "x", target))
+    targets = {"MPPI": 190, fastest: 5}
+    for name in list(functions)[1:]:
+        rows.append(Measurement(f"{name} plan, 5M", 1e3 * times[name], "ms"))
+        units = times[name] / times["matmul"]
+        rows.append(Measurement(f"{name} plan, 5M", units, "matrix products", targets.get(name), False))
     return rows
 
 
@@ -140,6 +146,15 @@ def _plan(policy: WorldModelPolicy, planner: str | Planner, n_envs: int = 1) -> 
     generator = torch.Generator().manual_seed(0)
     model = policy.world_model
     return lambda: policy.plan(model.prepared(), obs, memory, starts, planner, True, generator)
+
+
+def _compiled_plan(policy: WorldModelPolicy) -> Callable[[], object]:
+    """The same for one environment and the policy's own planner, compiled."""
+    obs, memory = torch.randn(1, OBS_DIM), policy.initial_memory(policy.planner, 1)
+    starts = torch.zeros(1, dtype=torch.bool)
+    decision = CompiledDecision(policy.world_model, policy.planner, obs, memory, True)
+    generator = torch.Generator().manual_seed(0)
+    return lambda: decision(obs, memory, starts, generator)
 
 
 def _many_environments(size: str, repeats: int, target: float | None = None, n_envs: int = 16) -> Measurement:
@@ -200,15 +215,26 @@ def _full_buffer() -> SequenceReplayBuffer:
     return buffer
 
 
-def _control(repeats: int) -> Measurement:
+def _control(repeats: int, compiles: bool, progress: Callable[[str], None]) -> list[Measurement]:
     """Whole decisions, observation to action, as a control loop asks for them."""
-    policy = _policy("1M")
+    policies = {"Dream-MPC": _policy("1M")}
+    if compiles:
+        progress("compiling, 1M")
+        policies["compiled Dream-MPC"] = _policy("1M")
+        policies["compiled Dream-MPC"].compile_planner()
+    progress("control")
     observation = np.random.default_rng(0).standard_normal(OBS_DIM).astype(np.float32)
+    functions = {name: _decision(policy, observation) for name, policy in policies.items()}
+    times = _in_turns(functions, repeats, dict.fromkeys(functions, 50))
+    *others, fastest = times
+    rows = [Measurement(f"{name}, 1M, 1 environment", 1 / times[name], "decisions/s") for name in others]
+    name = f"{fastest}, 1M, 1 environment"
+    return [*rows, Measurement(name, 1 / times[fastest], "decisions/s", 300)]
+
+
+def _decision(policy: WorldModelPolicy, observation: np.ndarray) -> Callable[[], object]:
     _, state = policy.predict(observation, deterministic=True)
-    seconds = _in_turns(
-        {"control": lambda: policy.predict(observation, state, deterministic=True)}, repeats, {"control": 50}
-    )["control"]
-    return Measurement("Dream-MPC, 1M, 1 environment", 1 / seconds, "decisions/s", 300)
+    return lambda: policy.predict(observation, state, deterministic=True)
 
 
 def _in_turns(

@@ -5,7 +5,6 @@ Shapes: B environments, N candidates, H steps, A action dimensions, M members of
 
 from __future__ import annotations
 
-from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -49,19 +48,13 @@ def discounts(model: WorldModel, latents: Tensor, last: Tensor) -> tuple[Tensor,
     :return: weights ``[H, ...]`` and ``[...]``, or what broadcasts to these
     """
     horizon = len(latents)
-    gammas = _powers(model.discount, horizon + 1, last.dtype, last.device)
+    gammas = model.discount ** torch.arange(horizon + 1, dtype=last.dtype, device=last.device)
     reward_gammas = gammas[:horizon].view(-1, *[1] * (last.dim() - 1))
     if not model.episodic:
         return reward_gammas, gammas[horizon]
     goes_on = model.continuation(torch.cat((latents[1:], last.unsqueeze(0))))  # [H, ...]
     alive = torch.cat((torch.ones_like(goes_on[:1]), goes_on.cumprod(0)))  # [H + 1, ...]
     return reward_gammas * alive[:horizon], gammas[horizon] * alive[horizon]
-
-
-@cache
-def _powers(base: float, count: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """The first powers of a number, ``[count]``; not to be written to."""
-    return torch.tensor([base**exponent for exponent in range(count)], dtype=dtype, device=device)
 
 
 def uncertainty(values: Tensor) -> Tensor:

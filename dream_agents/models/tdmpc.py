@@ -16,6 +16,7 @@ from dream_agents.models.heads import SquashedGaussian, TwoHot
 from dream_agents.models.layers import EnsembleLinear, NormedLinear, SimNorm, initialize, mlp
 from dream_agents.models.linear import packable
 from dream_agents.models.tdmpc_planning import PreparedTDMPC, join
+from dream_agents.models.weights import WeightsWatch
 
 
 @dataclass(frozen=True)
@@ -117,8 +118,7 @@ class TDMPCWorldModel(WorldModel):
         self.log_std_min, self.log_std_max = log_std_min, log_std_max
         hidden = [size.mlp_dim] * 2
         z_action_dim = size.latent_dim + action_dim
-        self._packed: _Packed | None = None
-        self._parameter_slots: list[tuple[dict[str, nn.Parameter | None], str]] | None = None
+        self._packed: tuple[WeightsWatch, PreparedTDMPC] | None = None
         self.two_hot = TwoHot()
         bins = self.two_hot.num_bins
 
@@ -213,39 +213,15 @@ class TDMPCWorldModel(WorldModel):
             as long as one decision and pays off from the second decision with the same weights. Changes of the
             weights since then are noticed.
         """
-        if self._parameter_slots is None:
-            planned = (self.encoder, self.dynamics, self.reward_head, self.policy_head, self.value_heads)
-            modules = [module for network in planned for module in network.modules()]
-            self._parameter_slots = [(m._parameters, name) for m in modules for name in m._parameters]
-        weights = [cast("Tensor", parameters[name]) for parameters, name in self._parameter_slots]
-        if not pack or not packable(weights[0]):
+        if not pack or not packable(next(self.parameters())):
             return PreparedTDMPC(self, pack=False)
-        if self._packed is None or not self._packed.still_holds(weights):
-            self._packed = _Packed(weights, PreparedTDMPC(self, pack=True))
-        return self._packed.model
+        if self._packed is None or not self._packed[0].unchanged():
+            planned = (self.encoder, self.dynamics, self.reward_head, self.policy_head, self.value_heads)
+            self._packed = WeightsWatch(planned), PreparedTDMPC(self, pack=True)
+        return self._packed[1]
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_packed": None, "_parameter_slots": None}
-
-
-class _Packed:
-    """A prepared copy of a model's weights, and what tells whether they have changed since.
-
-    Fused optimizers and ``parameter.data`` go around PyTorch's version counter, so one entry of each weight is
-    compared as well.
-    """
-
-    def __init__(self, weights: list[Tensor], model: PreparedTDMPC):
-        self.model = model
-        self._arrays = [weight.detach().numpy() for weight in weights]
-        self._state = self._describe(weights)
-
-    def still_holds(self, weights: list[Tensor]) -> bool:
-        return self._describe(weights) == self._state
-
-    def _describe(self, weights: list[Tensor]) -> list[tuple[int, int, float]]:
-        pairs = zip(weights, self._arrays, strict=True)
-        return [(weight.data_ptr(), weight._version, array.item(array.size // 2)) for weight, array in pairs]
+        return self.__dict__ | {"_packed": None}
 
 
 def get_size(size: TDMPCSize | str) -> TDMPCSize:

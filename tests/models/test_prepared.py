@@ -151,3 +151,10 @@ def test_steps_kept_while_proposing_give_the_same_plan(model, reuse):
         torch.testing.assert_close(getattr(plans[1], name), getattr(plans[0], name), rtol=1e-3, atol=1e-3)
     torch.testing.assert_close(plans[1].memory["plan"], plans[0].memory["plan"], rtol=1e-3, atol=1e-3)
     assert set(plans[1].info) == set(plans[0].info)
+
+
+def test_autograd_works_after_inference_mode(model):
+    """Nothing that was made in inference mode is kept."""
+    with torch.inference_mode():
+        planning_objective(model, model.encode(torch.ones(2, OBS)), torch.zeros(4, 2, 5, ACTIONS), 0.01)
+    outputs(model)
