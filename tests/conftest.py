@@ -39,11 +39,3 @@ def reproducible() -> None:
     """Start every test from the same global random state, whichever ran before it."""
     torch.manual_seed(0)
     np.random.seed(0)
-
-
-@pytest.fixture(autouse=True)
-def own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Keep downloads of tests out of the user's cache, and the user's cache out of tests."""
-    folder = tmp_path_factory.getbasetemp() / "cache"
-    monkeypatch.setenv("DREAM_AGENTS_CACHE", str(folder))
-    return folder

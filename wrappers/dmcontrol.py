@@ -21,6 +21,11 @@ from dream_agents.wrappers.spaces import UnitAction, normalize_action, normalize
 _FRAMES = 1000
 _ACTION_REPEAT = 2
 _RENDER_MODES = ("rgb_array", "depth_array")
+_HOW_TO_INSTALL = (
+    "pip install shimmy dm-control==1.0.28"
+    if sys.version_info < (3, 13)
+    else "pip install shimmy dm-env dm-tree lxml scipy, then pip install --no-deps dm-control==1.0.28"
+)
 _SHORT_DOMAINS = {"ball_in_cup": "cup", "point_mass": "pointmass"}
 
 
@@ -141,7 +146,7 @@ def _import_without_gl() -> tuple[Any, Callable[..., gym.Env[Any, Any]]]:
             from shimmy.dm_control_compatibility import DmControlCompatibilityV0
     except ImportError as error:
         raise ImportError(
-            f"the dmc_* environments need dm_control and Shimmy ({error}); pip install shimmy dm-control==1.0.28"
+            f"the dmc_* environments need dm_control and Shimmy ({error}); {_HOW_TO_INSTALL}"
         ) from error
     if first:
         _render.Renderer = _render_on_demand

@@ -2,7 +2,7 @@
 
     >>> from dream_agents import zoo
     >>> zoo.names("walker")
-    ['tdmpc2-walker-walk']
+    ['dream_mpc-walker-walk', 'tdmpc2-walker-walk']
     >>> model = zoo.load("tdmpc2-walker-walk")
 
 An entry is a folder with a card (``card.toml``) and weights (``model.safetensors``); no pickle is ever loaded

@@ -81,9 +81,9 @@ class Result:
 
     @classmethod
     def from_evaluation(cls, evaluation: EvaluationResult) -> Result:
-        """Take the return from what :func:`dream_agents.evaluation.evaluate` found."""
+        """Take planner and return from what :func:`dream_agents.evaluation.evaluate` found."""
         return cls(
-            planner=evaluation.planner,
+            planner=evaluation.planner_label,
             mean=evaluation.mean,
             std=evaluation.std,
             episodes=evaluation.episodes,

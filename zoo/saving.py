@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 import platform
 from collections.abc import Iterable, Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from dream_agents.evaluation.report import package_versions
 from dream_agents.registry import PluginError, Registry, agents, planners
 from dream_agents.zoo.cards import (
     CARD_FILE,
@@ -28,8 +28,6 @@ from dream_agents.zoo.weights import WEIGHTS_FILE, checksum, describe_network, p
 
 if TYPE_CHECKING:
     from dream_agents.agents.base import WorldModelAgent
-
-_PACKAGES = ("dream-agents", "torch", "numpy", "stable-baselines3", "gymnasium", "mujoco", "dm-control")
 
 
 def save(
@@ -79,7 +77,7 @@ def save(
         size=len(data),
         format="dream-agents",
         command=command,
-        versions=_versions(),
+        versions={"python": platform.python_version(), **package_versions()},
         results=tuple(make_result(result) for result in results),
         **_describe(model),
     )
@@ -141,7 +139,7 @@ def _registered_name(registry: Registry[Any], cls: type) -> str:
 
 def _environment_id(model: WorldModelAgent) -> str:
     """The id that the agent was made with, or that of its environment."""
-    id: str | None = model.task_kwargs["env"]
+    id: str | None = model.task.env
     env = model.get_env()
     if id is None and env is not None:
         spec = env.get_attr("spec", indices=[0])[0]
@@ -166,14 +164,3 @@ def _scalars(owner: str, options: dict[str, Any]) -> dict[str, Scalar]:
                 f"{owner}: {name}={value!r} is not a number, a string or a truth value, which a card holds"
             )
     return dict(options)
-
-
-def _versions() -> dict[str, str]:
-    """Versions of Python and of the packages that weights and results depend on, as far as they are installed."""
-    found = {"python": platform.python_version()}
-    for package in _PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found

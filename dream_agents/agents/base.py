@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
@@ -11,23 +10,17 @@ import torch
 from gymnasium import spaces
 from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.noise import ActionNoise
-from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
 from stable_baselines3.common.vec_env import VecEnv
 
-from dream_agents.agents.checkpoint import (
-    newest_good_checkpoint,
-    read_checkpoint_task,
-    restore_training_state,
-    save_checkpoint,
-)
 from dream_agents.agents.policy import WorldModelPolicy
+from dream_agents.agents.saving import SavedAgent
 from dream_agents.agents.task import (
-    check_spaces,
+    TrainingTask,
+    check_numbers,
     discount_from_episode_length,
     make_config,
-    make_training_vec_env,
 )
 from dream_agents.allocator import keep_freed_memory
 from dream_agents.learners.base import Backbone, Learner
@@ -39,7 +32,7 @@ from dream_agents.wrappers import OBS_TYPES, task_info
 SelfWorldModelAgent = TypeVar("SelfWorldModelAgent", bound="WorldModelAgent")
 
 
-class WorldModelAgent(OffPolicyAlgorithm):
+class WorldModelAgent(SavedAgent):
     """An agent that learns a world model and plans in it.
 
     Keywords that Stable-Baselines3's ``OffPolicyAlgorithm`` has keep their names and meanings. A step is a decision.
@@ -128,18 +121,18 @@ class WorldModelAgent(OffPolicyAlgorithm):
             raise ValueError(
                 f"n_steps={n_steps}: the targets of world models have one step; leave n_steps at 1"
             )
-        #: how the environments were made, as keyword arguments; ``env`` is None unless it was an id
-        self.task_kwargs: dict[str, Any] = {
-            "env": env if isinstance(env, str) else None,
-            "obs_type": obs_type,
-            "env_kwargs": env_kwargs or {},
-            "n_envs": n_envs,
-            "vec_env_cls": vec_env_cls,
-        }
-        if env is not None and not isinstance(env, VecEnv):
-            env = make_training_vec_env(**self.task_kwargs | {"env": env}, monitor=monitor_wrapper)
+        check_numbers(
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            train_freq=train_freq,
+            learning_starts=learning_starts,
+            tau=tau,
+            gamma=gamma,
+        )
+        id = env if isinstance(env, str) else None
+        self.task = TrainingTask(id, obs_type, env_kwargs or {}, n_envs, vec_env_cls)
         if env is not None:
-            check_spaces(env)
+            env = self.task.make(env, monitor_wrapper)
         super().__init__(
             policy,
             env,  # type: ignore[arg-type]
@@ -161,7 +154,7 @@ class WorldModelAgent(OffPolicyAlgorithm):
             device=device,
             support_multi_env=True,
             monitor_wrapper=monitor_wrapper,
-            seed=seed,
+            seed=None if seed is None else int(seed),
             sde_support=False,
             supported_action_spaces=(spaces.Box,),
         )
@@ -173,9 +166,9 @@ class WorldModelAgent(OffPolicyAlgorithm):
         backbone_class: type[Backbone] = backbones.get(backbone)
         self.learner_config = make_config(backbone_class.config_class, learner_kwargs or {})
         self._planner = make_planner(planner, **(planner_kwargs or {}))
-        self.training_planner: Planner | None = None
+        self._training_planner: Planner | None = None
         if training_planner is not None:
-            self.training_planner = make_planner(training_planner, **(training_planner_kwargs or {}))
+            self._training_planner = make_planner(training_planner, **(training_planner_kwargs or {}))
         elif training_planner_kwargs:
             raise ValueError("training_planner_kwargs are given without a training_planner")
         self._action_repeat = 1
@@ -213,17 +206,30 @@ class WorldModelAgent(OffPolicyAlgorithm):
         super()._setup_model()
         self.policy_kwargs = user_kwargs
         self.generators = {name: torch.Generator(self.device) for name in ("learner", "planner")}
-        for offset, generator in enumerate(self.generators.values()):
-            if self.seed is None:
-                generator.seed()
-            else:
-                generator.manual_seed(self.seed + offset)
+        for generator in self.generators.values():
+            generator.seed()
+        self._seed_own(self.seed)
         self.learner = backbone.build_learner(
             self.world_model, self.learner_config, self.lr_schedule(1.0), self.tau, self.generators["learner"]
         )
         self._plan_memory: Memory | None = None
         self._plan_owner: Planner | None = None
         self._replay_ready = False
+
+    def set_random_seed(self, seed: int | None = None) -> None:
+        """Seed everything that draws random numbers: Stable-Baselines3's, planner, learner and replay."""
+        super().set_random_seed(None if seed is None else int(seed))
+        if hasattr(self, "generators"):  # otherwise this is the beginning of the set-up
+            self._seed_own(None if seed is None else int(seed))
+
+    def _seed_own(self, seed: int | None) -> None:
+        if seed is None:
+            return
+        for offset, generator in enumerate(self.generators.values()):
+            generator.manual_seed(seed + offset)
+        self.policy.seed = seed
+        if self.replay_buffer is not None:
+            self.replay_buffer.rng = np.random.default_rng(seed)
 
     def _read_task(self, env: VecEnv) -> None:
         """Fill in what depends on the task where the user left it open."""
@@ -250,6 +256,15 @@ class WorldModelAgent(OffPolicyAlgorithm):
     @planner.setter
     def planner(self, planner: str | Planner) -> None:
         self._planner = self.policy.planner = make_planner(planner)
+
+    @property
+    def training_planner(self) -> Planner | None:
+        """The planner that acts while learning, None for :attr:`planner`; settable as that one."""
+        return self._training_planner
+
+    @training_planner.setter
+    def training_planner(self, planner: str | Planner | None) -> None:
+        self._training_planner = None if planner is None else make_planner(planner)
 
     @property
     def env_frames(self) -> int:
@@ -360,7 +375,7 @@ class WorldModelAgent(OffPolicyAlgorithm):
         self.logger.record("time/env_frames", self.env_frames)
         super().dump_logs()
 
-    # ----------------------------------------------------- acting and saving
+    # ---------------------------------------------------------------- acting
 
     def predict(
         self,
@@ -375,61 +390,3 @@ class WorldModelAgent(OffPolicyAlgorithm):
     def compile_planner(self, n_envs: int = 1, deterministic: bool = True) -> None:
         """Make ``predict`` faster by compiling it; see :meth:`WorldModelPolicy.compile_planner`."""
         self.policy.compile_planner(n_envs, deterministic)
-
-    def set_env(self, env: GymEnv, force_reset: bool = True) -> None:
-        """Continue in another environment with the same spaces."""
-        if not isinstance(env, VecEnv):
-            env = make_training_vec_env(env, self.obs_type)
-        check_spaces(env)
-        super().set_env(env, force_reset)
-        self._action_repeat = task_info(env).action_repeat
-        self._plan_memory = None
-
-    def _excluded_save_params(self) -> list[str]:
-        own = [
-            "learner",
-            "generators",
-            "_plan_memory",
-            "_plan_owner",
-            "_last_obs",
-            "_last_original_obs",
-            "_last_episode_starts",
-        ]
-        return [*super()._excluded_save_params(), *own]
-
-    def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
-        return ["policy", "learner"], []
-
-    @classmethod
-    def load(  # type: ignore[override]
-        cls: type[SelfWorldModelAgent], path: str | Path | Any, env: GymEnv | str | None = None, **kwargs: Any
-    ) -> SelfWorldModelAgent:
-        """Load what :meth:`save` wrote; ``env`` may be an environment id. See Stable-Baselines3's ``load``."""
-        if env is not None and not isinstance(env, VecEnv):
-            env = make_training_vec_env(env, kwargs.get("obs_type", "state"))
-        return super().load(path, env, **kwargs)
-
-    def save_checkpoint(self, folder: str | Path) -> Path:
-        """Write a checkpoint with replay buffer and random states into ``folder``; see :class:`CheckpointCallback`."""
-        return save_checkpoint(self, folder)
-
-    @classmethod
-    def load_checkpoint(
-        cls: type[SelfWorldModelAgent], folder: str | Path, env: GymEnv | str | None = None, **kwargs: Any
-    ) -> SelfWorldModelAgent:
-        """Go on from the newest good checkpoint; bad ones are named in a warning.
-
-        Continue with ``learn(more_decisions, reset_num_timesteps=False)``.
-
-        :param folder: what was given to :class:`CheckpointCallback`, or one checkpoint
-        :param env: needed where the agent was not made with an environment id
-        :param kwargs: as for :meth:`load`
-        :raises FileNotFoundError: if no checkpoint is good
-        """
-        checkpoint = newest_good_checkpoint(folder)
-        task = read_checkpoint_task(checkpoint)
-        if env is None and task["env"] is not None:
-            env = make_training_vec_env(**task)
-        agent = cls.load(checkpoint / "agent.zip", env, **kwargs)
-        restore_training_state(agent, checkpoint)
-        return agent

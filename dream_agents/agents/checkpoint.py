@@ -2,29 +2,42 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import io
 import json
+import math
 import os
 import random
 import shutil
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.vec_env import VecEnv
+from stable_baselines3.common.running_mean_std import RunningMeanStd
+from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 if TYPE_CHECKING:
     from dream_agents.agents.base import WorldModelAgent
 
-_PREFIX, _UNFINISHED = "checkpoint_", ".unfinished_"
-_AGENT, _REPLAY, _STATE, _MANIFEST = "agent.zip", "replay.npz", "state.pt", "manifest.json"
+_PREFIX, _UNFINISHED, _REPLACED = "checkpoint_", ".unfinished_", ".replaced_"
+AGENT_FILE, _REPLAY, _STATE, _MANIFEST = "agent.zip", "replay.npz", "state.pt", "manifest.json"
+_FILES = (AGENT_FILE, _REPLAY, _STATE)
 
 
 class CheckpointError(ValueError):
     """A checkpoint is incomplete or damaged."""
+
+
+class _Manifest(NamedTuple):
+    #: counts the checkpoints in their folder, in the order of writing
+    number: int
+    decisions: int
+    #: "bytes" and "sha256" by name
+    files: dict[str, dict[str, Any]]
 
 
 class CheckpointCallback(BaseCallback):
@@ -35,19 +48,27 @@ class CheckpointCallback(BaseCallback):
     written ``save_freq`` decisions late at most, and the episode in progress is cut. A full disk costs a warning,
     not the run.
 
+    ``learn`` raises a ValueError at once if the folder holds good checkpoints of more decisions than the agent has:
+    they are another run's, and are not to be lost.
+
     :param folder: where checkpoints go
     :param save_freq: decisions between checkpoints
-    :param keep: good checkpoints that are kept
+    :param keep: checkpoints that are kept, the last written ones; damaged ones don't count
     :param verbose: 1 prints each checkpoint's path
+    :raises ValueError: if ``save_freq`` or ``keep`` is less than 1
     """
 
     def __init__(self, folder: str | Path, save_freq: int = 10_000, keep: int = 2, verbose: int = 0):
         super().__init__(verbose)
+        for name, value in (("save_freq", save_freq), ("keep", keep)):
+            if value < 1:
+                raise ValueError(f"{name}={value}: at least 1 is needed")
         self.folder, self.save_freq, self.keep = Path(folder), save_freq, keep
         self._last_save = 0
 
     def _on_training_start(self) -> None:
         self._last_save = self.num_timesteps
+        _refuse_other_runs(self.folder, self.num_timesteps)
 
     def _on_rollout_start(self) -> None:
         since = self.model.num_timesteps - self._last_save
@@ -75,41 +96,46 @@ class CheckpointCallback(BaseCallback):
 
 
 def save_checkpoint(agent: WorldModelAgent, folder: str | Path, keep: int = 2) -> Path:
-    """Write everything an agent needs to go on learning, atomically, and drop all but the newest ``keep``.
+    """Write everything an agent needs to go on learning, atomically, and drop all but the last written ``keep``.
+
+    Damaged checkpoints don't count, and go when there are ``keep`` others. Checkpoints of more decisions than the
+    agent has are left alone. One of as many decisions is replaced.
 
     :return: the new checkpoint's folder
     :raises OSError: if it can't be written; earlier checkpoints then stay
+    :raises ValueError: if ``keep`` is less than 1
     """
+    if keep < 1:
+        raise ValueError(f"keep={keep}: at least 1 is needed")
     folder = Path(folder)
+    for stale in folder.glob(f"{_UNFINISHED}*"):  # of processes that were killed
+        shutil.rmtree(stale, ignore_errors=True)
     final = folder / f"{_PREFIX}{agent.num_timesteps:010d}"
     unfinished = folder / f"{_UNFINISHED}{final.name}"
-    shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)
     try:
-        agent.save(unfinished / _AGENT)
-        assert agent.replay_buffer is not None
-        np.savez(unfinished / _REPLAY, **agent.replay_buffer.state_arrays())  # type: ignore[arg-type]
-        torch.save(_training_state(agent), unfinished / _STATE)
-        files = {name: _describe(unfinished / name) for name in (_AGENT, _REPLAY, _STATE)}
-        manifest = {"decisions": agent.num_timesteps, "agent": type(agent).__name__, "files": files}
-        (unfinished / _MANIFEST).write_text(json.dumps(manifest, indent=1))
+        _write_files(agent, unfinished)
+        files = {name: _describe(unfinished / name) for name in _FILES}
+        manifest = _Manifest(_next_number(folder), agent.num_timesteps, files)
+        (unfinished / _MANIFEST).write_text(json.dumps(manifest._asdict(), indent=1))
         for path in (*unfinished.iterdir(), unfinished):
             _flush(path)
-        if final.exists():  # the same decision was saved before, e.g. by a run that was resumed
-            shutil.rmtree(final)
-        unfinished.rename(final)
-        _flush(folder)
+        _put_in_place(unfinished, final, manifest.number)
     except BaseException:
         shutil.rmtree(unfinished, ignore_errors=True)
         raise
-    for old in find_checkpoints(folder)[keep:]:
-        shutil.rmtree(old, ignore_errors=True)
+    _drop_old(folder, agent.num_timesteps, keep)
     return final
 
 
 def find_checkpoints(folder: str | Path) -> list[Path]:
-    """List a folder's checkpoints, newest first, good or not."""
-    return sorted(Path(folder).glob(f"{_PREFIX}*"), reverse=True)
+    """List a folder's checkpoints, last written first, good or not.
+
+    Those that don't say when they were written come before all others, so that they are not overlooked. One that
+    was being replaced when the process was killed is listed, too.
+    """
+    found = [path for prefix in (_PREFIX, _REPLACED) for path in Path(folder).glob(f"{prefix}*")]
+    return sorted(found, key=lambda path: (_write_order(path), path.name), reverse=True)
 
 
 def newest_good_checkpoint(folder: str | Path) -> Path:
@@ -138,34 +164,25 @@ def verify_checkpoint(checkpoint: Path) -> None:
 
     :raises CheckpointError: if a file is missing, truncated or changed
     """
-    try:
-        files = json.loads((checkpoint / _MANIFEST).read_text())["files"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{_MANIFEST} is missing or damaged ({error})") from error
-    for name, expected in files.items():
-        path = checkpoint / name
-        if not path.is_file():
-            raise CheckpointError(f"{name} is missing")
-        size = path.stat().st_size
-        if size != expected["bytes"]:
-            raise CheckpointError(f"{name} has {size} bytes instead of {expected['bytes']}")
-        if _sha256(path) != expected["sha256"]:
+    for name, expected in _check_sizes(checkpoint).files.items():
+        try:
+            actual = _sha256(checkpoint / name)
+        except OSError as error:
+            raise CheckpointError(f"{name} can't be read ({error})") from error
+        if actual != expected["sha256"]:
             raise CheckpointError(f"{name} has another checksum than when it was written")
 
 
-def read_checkpoint_task(checkpoint: Path) -> dict[str, Any]:
-    """How the training environments were made: keyword arguments of the agent, ``env`` among them."""
-    return torch.load(checkpoint / _STATE, weights_only=True)["task"]
-
-
 def restore_training_state(agent: WorldModelAgent, checkpoint: Path) -> None:
-    """Give a loaded agent its replay buffer, random states and the number of the next episode back."""
+    """Give a loaded agent its replay buffer, random states, number of the next episode and normalisation back."""
     assert agent.replay_buffer is not None
     with np.load(checkpoint / _REPLAY) as arrays:
         agent.replay_buffer.load_state_arrays(dict(arrays))
     state = torch.load(checkpoint / _STATE, weights_only=True)
     if agent.env is not None and state["episodes"] is not None:
         _set_next_episodes(agent.env, state["episodes"])
+    if state["normalization"] is not None:
+        _set_normalization(agent.get_vec_normalize_env(), state["normalization"])
     agent.replay_buffer.rng.bit_generator.state = state["replay_rng"]
     agent.action_space.np_random.bit_generator.state = state["action_space_rng"]
     for name, generator in agent.generators.items():
@@ -178,13 +195,110 @@ def restore_training_state(agent: WorldModelAgent, checkpoint: Path) -> None:
     random.setstate((version, tuple(internal), gauss))
 
 
+def _refuse_other_runs(folder: Path, decisions: int) -> None:
+    """Raise a ValueError if a good checkpoint in the folder has more decisions than the run that starts."""
+    for checkpoint in find_checkpoints(folder):
+        try:
+            ahead = _read_manifest(checkpoint).decisions
+            if ahead <= decisions:
+                continue
+            verify_checkpoint(checkpoint)
+        except CheckpointError:
+            continue  # it is why an earlier one was loaded
+        raise ValueError(
+            f"{folder} holds {checkpoint.name}, of {ahead} decisions, and this agent has {decisions}: another run "
+            "wrote it. Continue that run (load_checkpoint of this folder, then learn with reset_num_timesteps=False), "
+            "or give CheckpointCallback another folder"
+        )
+
+
+def _write_files(agent: WorldModelAgent, folder: Path) -> None:
+    """Write all but the manifest; PyTorch writes to memory, since a full disk is no OSError where it writes itself."""
+    assert agent.replay_buffer is not None
+    agent_file, state_file = io.BytesIO(), io.BytesIO()
+    agent.save(agent_file)
+    torch.save(_training_state(agent), state_file)
+    (folder / AGENT_FILE).write_bytes(agent_file.getbuffer())
+    (folder / _STATE).write_bytes(state_file.getbuffer())
+    np.savez(folder / _REPLAY, **agent.replay_buffer.state_arrays())  # type: ignore[arg-type]
+
+
+def _put_in_place(unfinished: Path, final: Path, number: int) -> None:
+    """Rename so that at every moment the new checkpoint or the one that it replaces is found."""
+    replaced = final.with_name(f"{_REPLACED}{number}_{final.name}")
+    if final.exists():  # the same decision was saved before, e.g. by a run that was resumed
+        final.rename(replaced)
+    unfinished.rename(final)
+    _flush(final.parent)
+    _discard(replaced)
+
+
+def _drop_old(folder: Path, decisions: int, keep: int) -> None:
+    """Drop damaged checkpoints, and all but the last written ``keep`` of up to ``decisions``, if there are as many.
+
+    Sizes alone are checked: to read every replay buffer at every save would take too long.
+    """
+    whole, damaged = [], []
+    for checkpoint in find_checkpoints(folder):
+        try:
+            if _check_sizes(checkpoint).decisions <= decisions:
+                whole.append(checkpoint)
+        except CheckpointError:
+            damaged.append(checkpoint)
+    if len(whole) >= keep:
+        for checkpoint in whole[keep:] + damaged:
+            _discard(checkpoint)
+
+
+def _discard(checkpoint: Path) -> None:
+    """Remove a checkpoint if it is there, renamed first: what is left by a kill must not look like a damaged one."""
+    removed = checkpoint.with_name(f"{_UNFINISHED}{checkpoint.name}")
+    with contextlib.suppress(OSError):
+        checkpoint.rename(removed)
+        shutil.rmtree(removed)
+
+
+def _read_manifest(checkpoint: Path) -> _Manifest:
+    try:
+        content = json.loads((checkpoint / _MANIFEST).read_text())
+        files = {name: {key: content["files"][name][key] for key in ("bytes", "sha256")} for name in _FILES}
+        return _Manifest(int(content["number"]), int(content["decisions"]), files)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{_MANIFEST} is missing or damaged ({error!r})") from error
+
+
+def _write_order(checkpoint: Path) -> float:
+    try:
+        return _read_manifest(checkpoint).number
+    except CheckpointError:
+        return math.inf
+
+
+def _next_number(folder: Path) -> int:
+    numbers = [_write_order(checkpoint) for checkpoint in find_checkpoints(folder)]
+    return 1 + int(max((number for number in numbers if number < math.inf), default=0))
+
+
+def _check_sizes(checkpoint: Path) -> _Manifest:
+    """Return the manifest if files are there and as long as it says."""
+    manifest = _read_manifest(checkpoint)
+    for name, expected in manifest.files.items():
+        path = checkpoint / name
+        if not path.is_file():
+            raise CheckpointError(f"{name} is missing")
+        size = path.stat().st_size
+        if size != expected["bytes"]:
+            raise CheckpointError(f"{name} has {size} bytes instead of {expected['bytes']}")
+    return manifest
+
+
 def _training_state(agent: WorldModelAgent) -> dict[str, Any]:
-    """Everything beside networks, optimizers and replay, as tensors and plain values (no pickled objects)."""
+    """What is neither in agent.zip nor replay, as tensors and plain values: objects of the user can't be read back."""
     assert agent.replay_buffer is not None
     name, keys, *rest = np.random.get_state()
     return {
-        "task": agent.task_kwargs,
         "episodes": _episodes(agent.env),
+        "normalization": _normalization(agent.get_vec_normalize_env()),
         "device": agent.device.type,
         "generators": {name: generator.get_state() for name, generator in agent.generators.items()},
         "torch_rng": torch.get_rng_state(),
@@ -199,7 +313,8 @@ def _episodes(env: VecEnv | None) -> list[tuple[int | None, int]] | None:
     """Seed and number of each environment's current episode, where environments are seeded by episode."""
     if env is None or not env.has_attr("episode_seeding_state"):
         return None
-    return env.env_method("episode_seeding_state")
+    states = env.env_method("episode_seeding_state")
+    return [(None if seed is None else int(seed), int(episode)) for seed, episode in states]
 
 
 def _set_next_episodes(env: VecEnv, episodes: list[tuple[int | None, int]]) -> None:
@@ -208,6 +323,38 @@ def _set_next_episodes(env: VecEnv, episodes: list[tuple[int | None, int]]) -> N
     env.reset()  # uses up the seed that the agent's set-up left for the next reset
     for index, (seed, episode) in enumerate(episodes):
         env.env_method("set_episode_seeding_state", seed, episode, indices=[index])
+
+
+def _running_statistics(env: VecNormalize) -> dict[str, RunningMeanStd]:
+    statistics = {"ret_rms": env.ret_rms}
+    if env.norm_obs:
+        assert isinstance(env.obs_rms, RunningMeanStd)  # observations are a Box
+        statistics["obs_rms"] = env.obs_rms
+    return statistics
+
+
+def _normalization(env: VecNormalize | None) -> dict[str, dict[str, torch.Tensor]] | None:
+    """Mean, variance and count of what the environments normalise by; discounted returns start anew at a reset."""
+    if env is None:
+        return None
+    return {
+        name: {part: torch.from_numpy(np.array(getattr(rms, part))) for part in ("mean", "var", "count")}
+        for name, rms in _running_statistics(env).items()
+    }
+
+
+def _set_normalization(env: VecNormalize | None, saved: dict[str, dict[str, torch.Tensor]]) -> None:
+    if env is None:
+        warnings.warn(
+            "the checkpoint holds statistics of VecNormalize, but the environment has none: give load_checkpoint "
+            "env=VecNormalize(...), as when it was written, or the agent sees observations on another scale",
+            stacklevel=4,
+        )
+        return
+    for name, rms in _running_statistics(env).items():
+        if name in saved:
+            rms.mean, rms.var = saved[name]["mean"].numpy(), saved[name]["var"].numpy()
+            rms.count = saved[name]["count"].item()
 
 
 def _describe(path: Path) -> dict[str, Any]:

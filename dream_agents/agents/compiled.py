@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn as nn
 from torch import Tensor
@@ -52,7 +53,9 @@ class CompiledDecision:
 
     def made_for(self, planner: Planner) -> bool:
         """Whether this decides as ``planner`` would."""
-        return planner is self._planner and vars(planner) == self._options
+        if planner is not self._planner or vars(planner).keys() != self._options.keys():
+            return False
+        return all(_same(value, self._options[name]) for name, value in vars(planner).items())
 
     def weights_hold(self) -> bool:
         """Whether the world model's weights are those that were compiled."""
@@ -68,6 +71,16 @@ class CompiledDecision:
 
     def _normals(self, generator: torch.Generator) -> list[Tensor]:
         return [torch.randn(shape, dtype=dtype, generator=generator) for shape, dtype in self._draws]
+
+
+def _same(value: Any, before: Any) -> bool:
+    """Whether an option is what it was; what can't be compared is taken to have changed."""
+    try:
+        if isinstance(value, Tensor | np.ndarray):
+            return np.array_equal(value, before)
+        return bool(value == before)
+    except (RuntimeError, TypeError, ValueError):
+        return False
 
 
 def _check(model: WorldModel, planner: Planner) -> None:

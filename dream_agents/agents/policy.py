@@ -53,6 +53,11 @@ class WorldModelPolicy(BasePolicy):
         )
         self.eval()
 
+    @property
+    def device(self) -> torch.device:
+        """Where the world model is."""
+        return self.world_model.device
+
     def _get_constructor_parameters(self) -> dict[str, Any]:
         names = ("observation_space", "action_space", "backbone", "model_kwargs", "planner", "seed")
         return {name: getattr(self, name) for name in names} | {"lr_schedule": None}

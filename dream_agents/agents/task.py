@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
+from stable_baselines3.common.type_aliases import GymEnv, Schedule
 from stable_baselines3.common.vec_env import VecEnv
 
-from dream_agents.wrappers import make_env, make_vec_env
+from dream_agents.registry import UnknownNameError
+from dream_agents.wrappers import make_env, make_vec_env, resolve
 from dream_agents.wrappers.seeding import EpisodeSeeding
 
 
@@ -23,25 +26,58 @@ def discount_from_episode_length(decisions: int | None) -> float:
     return float(np.clip((fraction - 1) / fraction, 0.95, 0.995))
 
 
-def make_training_vec_env(
-    env: str | gym.Env[Any, Any],
-    obs_type: str = "state",
-    env_kwargs: dict[str, Any] | None = None,
-    n_envs: int = 1,
-    vec_env_cls: str = "dummy",
-    monitor: bool = True,
-) -> VecEnv:
-    """Make the environments that an agent learns in; after a seed, every episode has a seed of its own."""
-    make = partial(_make_training_env, env, obs_type, env_kwargs or {})
-    return make_vec_env(
-        make if isinstance(env, str) else make(), n_envs, vec_env_cls=vec_env_cls, monitor=monitor
-    )
+@dataclass(frozen=True)
+class TrainingTask:
+    """How the environments that an agent learns in are made.
+
+    :param env: their id; None if an object was given, which can't be made again
+    :param obs_type: what is observed
+    :param env_kwargs: keyword arguments of the environment
+    :param n_envs: environments side by side
+    :param vec_env_cls: "dummy", "subproc" or a class
+    """
+
+    env: str | None
+    obs_type: str = "state"
+    env_kwargs: dict[str, Any] = field(default_factory=dict)
+    n_envs: int = 1
+    vec_env_cls: str | type[VecEnv] = "dummy"
+
+    def make(self, env: GymEnv | str, monitor: bool = True) -> VecEnv:
+        """Make the environments of an id or around a ``gymnasium.Env``, and check their spaces.
+
+        After a seed, every episode has a seed of its own. A VecEnv stays as it is.
+        """
+        if not isinstance(env, VecEnv):
+            make = partial(_make_training_env, env, self.obs_type, self.env_kwargs)
+            env = make_vec_env(
+                make if isinstance(env, str) else make(),
+                self.n_envs,
+                vec_env_cls=self.vec_env_cls,
+                monitor=monitor,
+            )
+        check_spaces(env)
+        return env
+
+    def changed_to(self, env: GymEnv | str, **given: Any) -> TrainingTask:
+        """Replace the environment and what is given of it; ``env_kwargs`` stay for the same id only."""
+        if not isinstance(env, str):
+            return TrainingTask(None, self.obs_type)
+        env_kwargs = self.env_kwargs if _same_id(self.env, env) else {}
+        return dataclasses.replace(self, env=env, **{"env_kwargs": env_kwargs} | given)
 
 
 def _make_training_env(
     env: str | gym.Env[Any, Any], obs_type: str, options: dict[str, Any]
 ) -> gym.Env[Any, Any]:
     return EpisodeSeeding(make_env(env, obs_type=obs_type, **options))
+
+
+def _same_id(first: str | None, second: str) -> bool:
+    try:
+        return first is not None and resolve(first)[1] == resolve(second)[1]
+    except UnknownNameError:
+        return False
 
 
 def check_spaces(env: VecEnv) -> None:
@@ -67,3 +103,25 @@ def make_config(config_class: type, options: dict[str, Any]) -> Any:
             f"{config_class.__name__} has no {', '.join(unknown)}; its options are {', '.join(known)}"
         )
     return config_class(**options)
+
+
+def check_numbers(
+    *,
+    batch_size: int,
+    learning_rate: float | Schedule,
+    train_freq: int | tuple[int, str],
+    learning_starts: int | None,
+    tau: float,
+    gamma: float | None,
+) -> None:
+    """Raise a ValueError that names the option and its range unless each number makes sense."""
+    every = train_freq[0] if isinstance(train_freq, tuple) else train_freq
+    rate = None if callable(learning_rate) else learning_rate
+    for name, value in {"batch_size": batch_size, "learning_rate": rate, "train_freq": every}.items():
+        if value is not None and value <= 0:
+            raise ValueError(f"{name}={value} must be above 0")
+    for name, value in {"tau": tau, "gamma": gamma}.items():
+        if value is not None and not 0 <= value <= 1:
+            raise ValueError(f"{name}={value} must be from 0 to 1")
+    if learning_starts is not None and learning_starts < 0:
+        raise ValueError(f"learning_starts={learning_starts} must be at least 0")

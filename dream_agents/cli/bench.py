@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json as json_module
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from dream_agents.cli.console import console, notes, say
 
 
 def bench(
@@ -18,20 +19,23 @@ def bench(
 ) -> None:
     """Measure planning, updates, replay and control on this machine, with random weights."""
     import torch
-    from rich.console import Console
     from rich.table import Table
 
+    from dream_agents.cli.options import check_output
+    from dream_agents.evaluation import write_json
     from dream_agents.evaluation.benchmark import as_dict, describe_machine, run_benchmark
 
+    if json is not None:
+        check_output(json)
     if threads is not None:
         torch.set_num_threads(threads)
-    console = Console()
     machine = describe_machine()
     console.print(
         f"{machine['processor']}, {machine['threads']} threads, Python {machine['python']}, "
-        + ", ".join(f"{name} {number}" for name, number in machine["versions"].items())
+        + ", ".join(f"{name} {number}" for name, number in machine["versions"].items()),
+        soft_wrap=True,
     )
-    with console.status("measuring") as status:
+    with notes.status("measuring") as status:
         rows = run_benchmark(repeats, lambda step: status.update(f"measuring {step}"))
     table = Table("what", "figure", "unit", "asked for", "reached")
     for row in rows:
@@ -40,5 +44,5 @@ def bench(
         table.add_row(row.name, f"{row.value:.3g}", row.unit, asked, reached)
     console.print(table)
     if json is not None:
-        json.write_text(json_module.dumps(as_dict(rows), indent=1))
-        console.print(f"written to {json}")
+        write_json(json, as_dict(rows))
+        say(f"results: {json}")

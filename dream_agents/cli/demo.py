@@ -42,7 +42,9 @@ def demo(
     from dream_agents import zoo
     from dream_agents.cli.options import check_device
     from dream_agents.evaluation import compare, results_table
+    from dream_agents.evaluation.video import check_video_path
 
+    check_video_path(video)
     check_device(device)
     card = zoo.card(name) if name is not None else _best_embedded()
     say(f"{card.name}: {card.agent}, trained in {card.environment} for {card.decisions} decisions")
@@ -64,17 +66,16 @@ def _best_embedded() -> Card:
     from dream_agents import zoo
 
     cards = [zoo.card(name) for name in zoo.names()]
-    embedded = [card for card in cards if card.source == "embedded"]
-    if not embedded:
+    if not cards:
         raise ValueError("this installation has no embedded model; name one with --name")
-    return max(embedded, key=lambda card: card.own_mean)
+    return max(cards, key=lambda card: card.own_mean)
 
 
 def _affordable_episodes(model: WorldModelAgent) -> int:
     """As many episodes as all planners together can play here in the time that a demo may take."""
     import numpy as np
 
-    from dream_agents.evaluation.evaluate import acting_with
+    from dream_agents.evaluation.planners import acting_with
 
     assert model.env is not None
     length = model.env.get_attr("spec", indices=[0])[0].max_episode_steps or 1000

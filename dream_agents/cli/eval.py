@@ -60,16 +60,20 @@ def eval(
 ) -> None:
     """Compare planners on one model: return with its 95% interval, and milliseconds a decision."""
     from dream_agents.cli.loading import load_model
-    from dream_agents.cli.options import planner_options
+    from dream_agents.cli.options import check_output, planner_options
     from dream_agents.evaluation import compare, record_video, results_table, write_results
 
     names = [name.strip() for name in planner.split(",") if name.strip()] if planner else []
     if card is not None and set:
         raise ValueError("--card takes results of planners as they are; leave --set out")
+    _check_targets(video, card)  # mistakes come to light before anything is loaded
     if names:
-        planner_options(set or (), names)  # mistakes come to light before anything is loaded
+        planner_options(set or (), names)
     loaded = load_model(model, env, device, agent)
     planners = _make_planners(loaded, names, set or [])
+    for path in (json, video):
+        if path is not None:
+            check_output(path)
     with progress_bars() as update:
         results = compare(
             loaded,
@@ -94,19 +98,32 @@ def eval(
         say(f"video: {video} ({results[0].planner}, return {total:.1f})")
 
 
+def _check_targets(video: Path | None, card: Path | None) -> None:
+    """Check that there can be a video, and that there is a card.
+
+    :raises ValueError: if the video has another format, or the folder holds no card
+    :raises ImportError: if a package for videos is missing
+    """
+    from dream_agents import zoo
+    from dream_agents.evaluation.video import check_video_available, check_video_path
+
+    if video is not None:
+        check_video_path(video)
+        check_video_available()
+    if card is not None:
+        zoo.card(card)
+
+
 def _make_planners(model: WorldModelAgent, names: list[str], assignments: list[str]) -> dict[str, Planner]:
     """Make the planners that are asked for; the model's own one keeps the options that it has."""
     from dream_agents.cli.options import planner_options
-    from dream_agents.evaluation.evaluate import planner_name
-    from dream_agents.planners import make_planner
+    from dream_agents.evaluation.planners import planner_for, planner_name
 
     own = planner_name(model.planner)
     if not names and not assignments:
         return {own: model.planner}
     options = planner_options(assignments, names or [own])
-    if dataclasses.is_dataclass(model.planner) and own in options:
-        options[own] = {**vars(model.planner), **options[own]}
-    return {name: make_planner(name, **given) for name, given in options.items()}
+    return {name: planner_for(model, name, **given) for name, given in options.items()}
 
 
 def _write_card(folder: Path, results: list[EvaluationResult]) -> None:
@@ -116,16 +133,10 @@ def _write_card(folder: Path, results: list[EvaluationResult]) -> None:
 
     measured = []
     for result in results:
-        common = {
-            "planner": result.planner,
-            "episodes": result.episodes,
-            "seed": result.seed,
-            "ms_per_decision": round(result.latency_ms, 3),
-            "device": result.hardware,
-        }
-        measured.append({**common, "mean": result.mean, "std": result.std})
+        returns = zoo.Result.from_evaluation(result)
+        measured.append(returns)
         if result.successes is not None:
-            rates = {"mean": np.mean(result.successes), "std": np.std(result.successes)}
-            measured.append({**common, **rates, "measure": "success"})
+            mean, std = float(np.mean(result.successes)), float(np.std(result.successes))
+            measured.append(dataclasses.replace(returns, mean=mean, std=std, measure="success"))
     zoo.record_results(folder, measured)
     say(f"results are in the model card in {folder}")

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import zipfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from dream_agents.cli.console import say
 from dream_agents.cli.options import check_device
 from dream_agents.cli.run_folder import ARGS, CHECKPOINTS, FINAL, read_settings
 
@@ -20,8 +21,8 @@ def load_model(
     """Load an agent.
 
     :param source: a name in the zoo, a folder of the zoo's form, a ``.pt`` file of TD-MPC2, a ``.zip`` that an agent
-        saved, a run's folder (its final model, or else its newest good checkpoint), a folder of checkpoints, or one
-        checkpoint
+        saved, a run's folder (its final model, or its newest good checkpoint where that is newer), a folder of
+        checkpoints, or one checkpoint
     :param env: the environment's id where the source does not say it
     :param device: PyTorch's device, or "auto"
     :param agent: name of the agent where the source does not say it
@@ -45,13 +46,37 @@ def load_model(
 def _load_folder(folder: Path, device: str, agent: str | None) -> WorldModelAgent:
     """Load from a run's folder, or from a folder that holds checkpoints, or is one."""
     if (folder / ARGS).is_file():
-        agent = agent or read_settings(folder).agent
-        if (folder / FINAL).is_file():
-            return _load_zip(folder / FINAL, device, agent)
-        folder = folder / CHECKPOINTS
+        return _load_zip(_newest_of_run(folder), device, agent or read_settings(folder).agent)
     from dream_agents.agents.checkpoint import newest_good_checkpoint
 
     return _load_zip(newest_good_checkpoint(folder) / "agent.zip", device, agent)
+
+
+def _newest_of_run(run: Path) -> Path:
+    """Find the final model, or a good checkpoint of a run that was made longer and did not end.
+
+    :raises FileNotFoundError: if there is neither
+    """
+    from dream_agents.agents.checkpoint import find_checkpoints, newest_good_checkpoint
+
+    final, checkpoints = run / FINAL, run / CHECKPOINTS
+    if not final.is_file():
+        return newest_good_checkpoint(checkpoints) / "agent.zip"
+    decisions = _saved_data(final)["num_timesteps"]
+    if not any(_decisions_of(checkpoint) > decisions for checkpoint in find_checkpoints(checkpoints)):
+        return final
+    try:
+        newest = newest_good_checkpoint(checkpoints)
+    except FileNotFoundError:
+        return final
+    if _decisions_of(newest) <= decisions:
+        return final
+    say(f"the run went on after {final}; this is {newest}")
+    return newest / "agent.zip"
+
+
+def _decisions_of(checkpoint: Path) -> int:
+    return int(checkpoint.name.rpartition("_")[2])
 
 
 def _load_zip(path: Path, device: str, agent: str | None) -> WorldModelAgent:
@@ -71,11 +96,19 @@ def _agent_of(path: Path) -> str:
     beside = path.parent / ARGS
     if beside.is_file():
         return read_settings(path.parent).agent
-    try:
-        with zipfile.ZipFile(path) as archive:
-            data = json.loads(archive.read("data"))
-    except (zipfile.BadZipFile, KeyError, ValueError) as error:
-        raise ValueError(f"{path} is not a file that an agent saved ({error})") from error
-    if "backbone_name" not in data:
+    if "backbone_name" not in _saved_data(path):
         raise ValueError(f"{path} does not say which agent saved it; name it with --agent")
     return "dream_mpc"
+
+
+def _saved_data(path: Path) -> dict[str, Any]:
+    """Read the plain values in a saved file, without unpickling anything.
+
+    :raises ValueError: if no agent saved the file
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            data: dict[str, Any] = json.loads(archive.read("data"))
+    except (zipfile.BadZipFile, KeyError, ValueError) as error:
+        raise ValueError(f"{path} is not a file that an agent saved ({error})") from error
+    return data

@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
-from dream_agents.cli.signatures import Keyword, check_names, describe_hint, keywords_of, matches
+from dream_agents.cli.signatures import (
+    Keyword,
+    check_names,
+    class_made_by,
+    describe_hint,
+    keywords_of,
+    matches,
+)
 
 _WORDS = {"true": True, "false": False, "none": None, "null": None}
 _OWN_OPTIONS = {
@@ -18,6 +28,8 @@ _OWN_OPTIONS = {
     "device": "--device",
     "tensorboard_log": "--out",
 }
+#: Groups of options that are not, or not wholly, checked before those who take them see them.
+_UNCHECKED_GROUPS = ("env_kwargs", "model_kwargs", "policy_kwargs", "replay_buffer_kwargs")
 
 
 def parse_value(text: str) -> Any:
@@ -76,6 +88,32 @@ def agent_keywords(agent: str, assignments: Iterable[str], planner: str | None =
     return keywords
 
 
+@contextmanager
+def blaming_options(assignments: Iterable[str]) -> Iterator[None]:
+    """Explain what the block raises where ``--set`` gives options that could not be checked before.
+
+    Without such options a ``TypeError`` is a mistake in the code, not the user's, and passes through.
+
+    :param assignments: e.g. ``["env_kwargs.g=3"]``
+    :raises ValueError: instead, naming the options
+    """
+    try:
+        yield
+    except (TypeError, AssertionError) as error:
+        unchecked = [text for text in assignments if text.strip().startswith(_UNCHECKED_GROUPS)]
+        if not unchecked:
+            raise
+        reason = " ".join(str(error).split())
+        named = [text for text in unchecked if f"'{_last_name(text)}'" in reason]
+        options = ", ".join(f"--set {text}" for text in named or unchecked)
+        raise ValueError(f"{options} can't be used: {reason}") from error
+
+
+def _last_name(assignment: str) -> str:
+    """``"foo"`` of ``"env_kwargs.foo=1"``."""
+    return assignment.partition("=")[0].rpartition(".")[2].strip()
+
+
 def planner_options(assignments: Iterable[str], planners: Iterable[str]) -> dict[str, dict[str, Any]]:
     """Turn ``planner.option=value`` texts into options of each planner, and check their names and types.
 
@@ -100,7 +138,7 @@ def planner_options(assignments: Iterable[str], planners: Iterable[str]) -> dict
 
 
 def _check_nested(known: dict[str, Keyword], keywords: dict[str, Any], planner: str | None) -> None:
-    """Check the options of learner and planners, whose names come from ``--set``, ``--planner`` or defaults."""
+    """Check the options of learner, networks and planners, which ``--set``, ``--planner`` or defaults name."""
     from dream_agents.registry import backbones, planners
 
     def name_of(role: str) -> Any:
@@ -109,15 +147,22 @@ def _check_nested(known: dict[str, Keyword], keywords: dict[str, Any], planner: 
     def check(group: str, owner: str, cls: type) -> None:
         fields = keywords_of(cls)
         check_names(owner, keywords[group], fields)
-        for option, value in keywords[group].items():
-            _check_type(f"{group}.{option}", value, fields[option])
+        check_types(group, fields)
 
-    if "learner_kwargs" in keywords:
-        backbone = name_of("backbone")
+    def check_types(group: str, fields: dict[str, Keyword]) -> None:
+        for option, value in keywords[group].items():
+            if option in fields:
+                _check_type(f"{group}.{option}", value, fields[option])
+
+    backbone = name_of("backbone")
+    if keywords.get("learner_kwargs"):
         check("learner_kwargs", f'the backbone "{backbone}"', backbones.get(backbone).config_class)
+    if keywords.get("model_kwargs"):
+        model = class_made_by(backbones.get(backbone).build_world_model)
+        check_types("model_kwargs", {} if model is None else keywords_of(model))
     acting = planner or name_of("planner")
     for group, name in (("planner_kwargs", acting), ("training_planner_kwargs", name_of("training_planner"))):
-        if group in keywords and isinstance(name, str):
+        if keywords.get(group) and isinstance(name, str):
             check(group, f'the planner "{name}"', planners.get(name))
 
 
@@ -125,6 +170,18 @@ def _check_type(name: str, value: Any, keyword: Keyword) -> None:
     if not matches(value, keyword.hint):
         kind = describe_hint(keyword.hint)
         raise ValueError(f"--set {name}={value}: {keyword.name} is {kind}, not {type(value).__name__}")
+
+
+def check_output(path: Path) -> None:
+    """Make the folder of a file that is written at the end, so that a mistake does not cost all that came before.
+
+    :raises OSError: if the file can't be written
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder; name a file in it")
+    if not os.access(path.parent, os.W_OK):
+        raise PermissionError(f"{path.parent} is a folder that nothing can be written to")
 
 
 def check_device(device: str) -> None:

@@ -107,6 +107,8 @@ class RunRecorder(BaseCallback):
         )
         self.logger.record("eval/mean_reward", result.mean)
         self.logger.record("eval/std_reward", result.std)
+        # Otherwise they would be written at a later decision, and the last ones never.
+        self.logger.dump(self.num_timesteps)
 
     def _now(self) -> dict[str, int]:
         return {"decisions": self.num_timesteps, "frames": self.model.env_frames}

@@ -24,7 +24,7 @@ _CHANGEABLE = ("decisions", "device", "eval_every", "eval_episodes", "checkpoint
 class RunSettings:
     """What ``dream-agents train`` was asked for.
 
-    :param env: the environment's id
+    :param env: the environment's id, with the module that registers it where it was given: "module:id"
     :param agent: the agent's name
     :param decisions: decisions in all
     :param seed: seed of everything

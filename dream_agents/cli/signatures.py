@@ -7,7 +7,7 @@ import inspect
 import re
 import types
 import typing
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any
 
 
@@ -34,7 +34,7 @@ def keywords_of(cls: type) -> dict[str, Keyword]:
     for base in cls.__mro__:
         if "__init__" not in base.__dict__:
             continue
-        signature, hints = inspect.signature(base.__init__), _hints(base)  # type: ignore[misc]
+        signature, hints = inspect.signature(base.__init__), _hints(base.__init__)  # type: ignore[misc]
         for name, parameter in signature.parameters.items():
             named = parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
             if named and name != "self" and name not in found:
@@ -83,10 +83,16 @@ def check_names(owner: str, given: Collection[str], known: Collection[str]) -> N
             raise UnknownNameError(f"option of {owner}", name, sorted(known))
 
 
-def _hints(cls: type) -> dict[str, Any]:
+def class_made_by(function: Callable[..., Any]) -> type | None:
+    """Return the class that a function is annotated to return; None if that is none."""
+    made = _hints(function).get("return")
+    return made if isinstance(made, type) else None
+
+
+def _hints(function: Callable[..., Any]) -> dict[str, Any]:
     """Types of the parameters; none where a package of others names types that can't be found."""
     try:
-        return typing.get_type_hints(cls.__init__)  # type: ignore[misc]
+        return typing.get_type_hints(function)
     except NameError:
         return {}
 

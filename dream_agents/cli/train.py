@@ -89,7 +89,7 @@ def _settle(
     from dream_agents.wrappers import describe
 
     if "env" in given:
-        given["env"] = describe(given["env"]).id
+        given["env"] = _full_id(given["env"])
     elif out is None or not resume:
         raise ValueError("give an environment (`dream-agents envs` lists them), or --resume --out FOLDER")
     folder = out or RunSettings(**given).default_folder()
@@ -108,6 +108,14 @@ def _settle(
     if resume and not goes_on:
         say(f"the run in {folder} stopped before its first checkpoint; it starts over")
     return settings, folder, goes_on
+
+
+def _full_id(name: str) -> str:
+    """An environment's id behind the module that registers it, which other processes have to import, too."""
+    from dream_agents.wrappers import resolve
+
+    module, colon, _ = name.rpartition(":")
+    return f"{module}{colon}{resolve(name)[1]}"
 
 
 def _run(settings: RunSettings, folder: Path, resume: bool) -> None:
@@ -154,9 +162,9 @@ def _run(settings: RunSettings, folder: Path, resume: bool) -> None:
 def _make_agent(settings: RunSettings, checkpoints: Path | None) -> WorldModelAgent:
     """Make the agent anew, or load its newest good checkpoint.
 
-    :raises ValueError: for options that the agent does not have
+    :raises ValueError: for options that the agent does not have or take
     """
-    from dream_agents.cli.options import agent_keywords, check_device
+    from dream_agents.cli.options import agent_keywords, blaming_options, check_device
     from dream_agents.cli.signatures import check_names, keywords_of
     from dream_agents.registry import agents
 
@@ -170,7 +178,10 @@ def _make_agent(settings: RunSettings, checkpoints: Path | None) -> WorldModelAg
         if value is not None:
             check_names(f'the agent "{settings.agent}"', [name], keywords_of(agent))
             keywords[name] = value
-    return agent(settings.env, seed=settings.seed, n_envs=settings.n_envs, device=settings.device, **keywords)
+    with blaming_options(settings.options):
+        return agent(
+            settings.env, seed=settings.seed, n_envs=settings.n_envs, device=settings.device, **keywords
+        )
 
 
 def _finish(model: WorldModelAgent, settings: RunSettings, folder: Path) -> None:

@@ -11,8 +11,6 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +20,8 @@ from gymnasium import spaces
 from dream_agents.agents.compiled import CompiledDecision, missing_compiler
 from dream_agents.agents.policy import WorldModelPolicy
 from dream_agents.allocator import keep_freed_memory
+from dream_agents.evaluation.evaluate import hardware_name
+from dream_agents.evaluation.report import package_versions
 from dream_agents.learners.tdmpc2 import TDMPC2Backbone, TDMPC2Config
 from dream_agents.planners import Planner, make_planner
 from dream_agents.replay import SequenceBatch, SequenceReplayBuffer
@@ -56,13 +56,12 @@ class Measurement:
 
 def describe_machine() -> dict[str, Any]:
     """Processor, threads and versions that the figures depend on."""
-    names = ("dream-agents", "torch", "numpy", "stable-baselines3", "gymnasium")
     return {
-        "processor": _processor(),
+        "processor": hardware_name(torch.device("cpu")),
         "platform": platform.platform(),
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),
-        "versions": {name: version(name) for name in names},
+        "versions": package_versions(),
     }
 
 
@@ -256,13 +255,3 @@ def _in_turns(
                 function()
                 samples[name].append(time.perf_counter() - began)
     return {name: statistics.median(values) for name, values in samples.items()}
-
-
-def _processor() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()

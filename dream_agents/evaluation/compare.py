@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from dream_agents.evaluation.evaluate import evaluate, evaluation_env_of
+from dream_agents.evaluation.planners import planner_for
 from dream_agents.evaluation.result import EvaluationResult
 from dream_agents.wrappers.make import EnvLike
 
@@ -34,19 +35,18 @@ def compare(
     """Evaluate each planner on the same model and the same episodes.
 
     :param model: a world-model agent; its own planner is what it was afterwards
-    :param planners: names, or planners by the names that they are to have in the results
+    :param planners: names, or planners by the names that they are to have in the results; the name of the agent's
+        own planner means that one, with the options that it has
     :param env: as for :func:`evaluate`, like every other parameter
     :param progress: called with the planner's name and the share of its decisions that is done
     :raises ValueError: for no planner, an unknown one, and whatever :func:`evaluate` refuses
     """
     from stable_baselines3.common.vec_env import VecEnv
 
-    from dream_agents.planners import make_planner
-
     named = planners if isinstance(planners, Mapping) else {name: name for name in planners}
     if not named:
         raise ValueError("there is no planner to compare")
-    ready = {name: make_planner(planner) for name, planner in named.items()}
+    ready = {name: planner_for(model, planner) for name, planner in named.items()}
     vec_env = evaluation_env_of(model, env, episodes, n_envs, vec_env_cls, env_kwargs)
     results = []
     try:

@@ -15,6 +15,7 @@ import gymnasium as gym
 import numpy as np
 
 from dream_agents.allocator import keep_freed_memory
+from dream_agents.evaluation.planners import acting_with, changed_options, planner_name
 from dream_agents.evaluation.result import EvaluationResult
 from dream_agents.wrappers import make_env, make_vec_env, task_info
 from dream_agents.wrappers.make import EnvLike
@@ -54,7 +55,8 @@ def evaluate(
     :param env: an environment's id, a function that makes one, or a ``VecEnv``; by default the one that the agent
         was made with. A ``VecEnv`` that :func:`make_evaluation_env` did not make is seeded once, and its later
         episodes are the same for every planner only if its environments draw nothing but their initial states.
-    :param planner: the planner to act with, by name or made; None for the agent's own
+    :param planner: the planner to act with, by name or made; None for the agent's own. The name of the agent's own
+        planner means that one, with the options that it has.
     :param episodes: number of episodes
     :param seed: seed of the episodes
     :param n_envs: environments side by side; by default one an episode, ten at most
@@ -72,11 +74,12 @@ def evaluate(
         keep_freed_memory()
     own = not isinstance(env, VecEnv)
     vec_env = evaluation_env_of(model, env, episodes, n_envs, vec_env_cls, env_kwargs)
+    changed = changed_options(model, planner)
     try:
         with acting_with(model, planner), _random_numbers(model, seed, deterministic):
             began = time.perf_counter()
             run = _run_episodes(model, vec_env, episodes, seed, deterministic, progress)
-            return _result(model, vec_env, run, seed, deterministic, time.perf_counter() - began)
+            return _result(model, vec_env, run, changed, seed, deterministic, time.perf_counter() - began)
     finally:
         if own:
             vec_env.close()
@@ -115,13 +118,13 @@ def task_of(
 
     :raises ValueError: if none is given and the agent does not know its own
     """
-    task = getattr(model, "task_kwargs", {})
+    task = getattr(model, "task", None)
     options = dict(env_kwargs or {})
-    if env is None:
-        env, options = task.get("env"), {**task.get("env_kwargs", {}), **options}
+    if env is None and task is not None:
+        env, options = task.env, {**task.env_kwargs, **options}
     if env is None:
         raise ValueError(f"this {type(model).__name__} was not made with an environment's id; give env")
-    return env, {"obs_type": task.get("obs_type", "state"), **options}
+    return env, {"obs_type": "state" if task is None else task.obs_type, **options}
 
 
 def make_evaluation_env(
@@ -230,7 +233,13 @@ def _read_episode(info: dict[str, Any], total: float, length: int) -> _Episode:
 
 
 def _result(
-    model: BaseAlgorithm, env: VecEnv, run: _Run, seed: int, deterministic: bool, seconds: float
+    model: BaseAlgorithm,
+    env: VecEnv,
+    run: _Run,
+    changed: dict[str, Any],
+    seed: int,
+    deterministic: bool,
+    seconds: float,
 ) -> EvaluationResult:
     import torch
 
@@ -241,6 +250,7 @@ def _result(
     return EvaluationResult(
         planner="policy" if planner is None else planner_name(planner),
         planner_options=dataclasses.asdict(planner) if dataclasses.is_dataclass(planner) else {},  # type: ignore[arg-type]
+        changed_options=changed,
         env=spec.id if spec is not None else "custom environment",
         seed=seed,
         returns=tuple(episode.total for episode in run.episodes),
@@ -268,14 +278,6 @@ def _latency_ms(model: BaseAlgorithm, obs: np.ndarray, deterministic: bool) -> f
     return 1e3 * float(np.median(seconds))
 
 
-def planner_name(planner: Planner) -> str:
-    """Return the registry's name of a planner's class, or the class's own name."""
-    from dream_agents.registry import planners
-
-    path = f"{type(planner).__module__}:{type(planner).__qualname__}"
-    return next((name for name, place in planners.builtin.items() if place == path), type(planner).__name__)
-
-
 def hardware_name(device: torch.device) -> str:
     """Name the GPU or the processor."""
     import torch
@@ -288,22 +290,6 @@ def hardware_name(device: torch.device) -> str:
         lines = []
     models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return models[0] if models else platform.processor() or platform.machine()
-
-
-@contextmanager
-def acting_with(model: Any, planner: str | Planner | None) -> Iterator[None]:
-    """Give the agent another planner inside the block; with None it is not touched at all."""
-    if planner is None:
-        yield
-        return
-    if not hasattr(model, "planner"):
-        raise ValueError(f"a {type(model).__name__} has no world model to plan in; leave planner at None")
-    before = model.planner
-    model.planner = planner
-    try:
-        yield
-    finally:
-        model.planner = before
 
 
 def _random_numbers(model: BaseAlgorithm, seed: int, deterministic: bool) -> AbstractContextManager[None]:

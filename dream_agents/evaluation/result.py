@@ -15,6 +15,8 @@ class EvaluationResult:
 
     :param planner: name of the planner
     :param planner_options: its options
+    :param changed_options: those of them that the planner's name alone does not stand for: they differ from the
+        options of the agent's own planner of that name, or else from the defaults
     :param env: the environment's id
     :param seed: episode i's initial state depends on this seed and i alone
     :param returns: undiscounted return of each episode
@@ -32,6 +34,7 @@ class EvaluationResult:
 
     planner: str
     planner_options: Mapping[str, Any]
+    changed_options: Mapping[str, Any]
     env: str
     seed: int
     returns: tuple[float, ...]
@@ -45,6 +48,14 @@ class EvaluationResult:
     device: str
     hardware: str
     threads: int
+
+    @property
+    def planner_label(self) -> str:
+        """Name of the planner, with what is changed in brackets: ``"mppi (iterations=3, samples=128)"``."""
+        if not self.changed_options:
+            return self.planner
+        changes = ", ".join(f"{name}={value}" for name, value in self.changed_options.items())
+        return f"{self.planner} ({changes})"
 
     @property
     def episodes(self) -> int:
@@ -77,6 +88,7 @@ class EvaluationResult:
         return {
             "planner": self.planner,
             "planner_options": dict(self.planner_options),
+            "changed_options": dict(self.changed_options),
             "env": self.env,
             "seed": self.seed,
             "episodes": self.episodes,

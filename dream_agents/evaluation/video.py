@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
 
-from dream_agents.evaluation.evaluate import acting_with, first_episode_seed, task_of
+from dream_agents.evaluation.evaluate import first_episode_seed, task_of
+from dream_agents.evaluation.planners import acting_with
 from dream_agents.wrappers import make_env
 from dream_agents.wrappers.make import EnvLike
 
@@ -42,7 +43,7 @@ def record_video(
     :param path: an ``.mp4`` file
     :param env: an environment's id or a function that makes one that renders ``"rgb_array"``; by default the one
         that the agent was made with
-    :param planner: the planner to act with; None for the agent's own
+    :param planner: the planner to act with, as for :func:`evaluate`; None for the agent's own
     :param seed: seed of the episode
     :param max_decisions: stop there, even if the episode goes on
     :param env_kwargs: keyword arguments of the environment
@@ -52,8 +53,7 @@ def record_video(
     :raises ValueError: if the file is no ``.mp4``, or there is no environment to film
     """
     path = Path(path)
-    if path.suffix != ".mp4":
-        raise ValueError(f"videos are written as .mp4; {path} has another suffix")
+    check_video_path(path)
     place, options = task_of(model, env, env_kwargs)
     check_video_available()
     if isinstance(place, str):
@@ -64,6 +64,12 @@ def record_video(
             return _film(model, one, path, seed, max_decisions, progress)
     finally:
         one.close()
+
+
+def check_video_path(path: Path) -> None:
+    """Raise a ``ValueError`` unless a file of that name can hold a video."""
+    if path.suffix != ".mp4":
+        raise ValueError(f"videos are written as .mp4; {path} has another suffix")
 
 
 def check_video_available() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -41,7 +42,8 @@ class SequenceReplayBuffer(ReplayBuffer):
     :param handle_timeout_termination: treat time limits as not ending the task
     :param sequence_length: steps ``L`` in a sub-sequence
     :param seed: seed of the draws
-    :param folder: keep the arrays in memory-mapped files there instead of in memory
+    :param folder: keep the arrays in memory-mapped files there instead of in memory, from the first step stored on;
+        the files have no names, belong to this buffer alone, and are gone when it or its process is
     :raises ValueError: if the buffer can't hold one sub-sequence an environment
     """
 
@@ -73,20 +75,32 @@ class SequenceReplayBuffer(ReplayBuffer):
         self.handle_timeout_termination = handle_timeout_termination
         self.rng = np.random.default_rng(seed)
         self.folder = Path(folder) if folder is not None else None
-        obs_dtype = observation_space.dtype if observation_space.dtype == np.uint8 else np.dtype(np.float32)
-        lead = (self.buffer_size, n_envs)
-        self.observations = self._allocate("observations", (*lead, *self.obs_shape), obs_dtype)
-        self.actions = self._allocate("actions", (*lead, self.action_dim), np.float32)
-        self.rewards = self._allocate("rewards", lead, np.float32)
-        self.terminated = self._allocate("terminated", lead, np.float32)
-        self.episode_ids = self._allocate("episode_ids", lead, np.int64)
+        self._allocate(self.buffer_size if folder is None else 0)
         self.reset()
 
-    def _allocate(self, name: str, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
-        if self.folder is None:
+    def _allocate(self, slots: int) -> None:
+        space = self.observation_space
+        obs_dtype = space.dtype if space.dtype == np.uint8 else np.dtype(np.float32)
+        lead = (slots, self.n_envs)
+        self.observations = self._zeros((*lead, *self.obs_shape), obs_dtype)
+        self.actions = self._zeros((*lead, self.action_dim), np.float32)
+        self.rewards = self._zeros(lead, np.float32)
+        self.terminated = self._zeros(lead, np.float32)
+        self.episode_ids = self._zeros(lead, np.int64)
+
+    def _zeros(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+        if self.folder is None or 0 in shape:
             return np.zeros(shape, dtype)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        return np.lib.format.open_memmap(self.folder / f"{name}.npy", mode="w+", dtype=dtype, shape=shape)
+        # The file has no name, and stays for as long as the map does.
+        with tempfile.TemporaryFile(dir=self.folder) as file:
+            return np.memmap(file, dtype, mode="w+", shape=shape)
+
+    def _make_room(self) -> None:
+        """Open the files at the first use: a saved agent that is loaded to act needs none."""
+        if self.folder is not None and len(self.rewards) == 0:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._allocate(self.buffer_size)
+            self.episode_ids[:] = -1
 
     def reset(self) -> None:
         """Forget everything."""
@@ -111,6 +125,7 @@ class SequenceReplayBuffer(ReplayBuffer):
         infos: list[dict[str, Any]],
     ) -> None:
         """Store one step of every environment, each argument ``[n_envs, ...]``."""
+        self._make_room()
         envs = np.arange(self.n_envs)
         slots = self.positions
         timeouts = np.array([info.get("TimeLimit.truncated", False) for info in infos])
@@ -215,6 +230,7 @@ class SequenceReplayBuffer(ReplayBuffer):
 
         :raises ValueError: if the arrays were stored by a buffer of another size or other spaces
         """
+        self._make_room()
         self.reset()
         used = len(arrays["rewards"])
         for name in ("observations", "actions", "rewards", "terminated", "episode_ids"):

@@ -1,26 +1,30 @@
 """Interrupted work is not lost."""
 
-import errno
+import io
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch
 from stable_baselines3.common.noise import NormalActionNoise
+from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from dream_agents import DreamMPC
-from dream_agents.agents import checkpoint as checkpoint_module
 from dream_agents.agents.checkpoint import (
     CheckpointCallback,
     CheckpointError,
     find_checkpoints,
+    save_checkpoint,
     verify_checkpoint,
 )
+from dream_agents.wrappers import make_vec_env
 
 
 def weights(agent):
@@ -123,16 +127,20 @@ def test_no_good_checkpoint_says_where_it_looked(tmp_path):
         DreamMPC.load_checkpoint(tmp_path)
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's device that is always full")
+@pytest.mark.parametrize("name", ["agent.zip", "replay.npz", "state.pt", "manifest.json"])
 def test_full_disk_costs_a_warning_and_neither_the_run_nor_the_old_checkpoint(
-    make_dream, tmp_path, monkeypatch
+    make_dream, tmp_path, monkeypatch, name
 ):
-    agent = make_dream().learn(100)
+    agent = make_dream(learning_starts=400).learn(100)
     good = agent.save_checkpoint(tmp_path)
+    real_open = io.open
 
-    def no_space(*args, **kwargs):
-        raise OSError(errno.ENOSPC, "No space left on device")
+    def open_on_full_disk(path, mode="r", *args, **kwargs):
+        full = "w" in mode and Path(path).name == name
+        return real_open("/dev/full" if full else path, mode, *args, **kwargs)
 
-    monkeypatch.setattr(checkpoint_module.np, "savez", no_space)
+    monkeypatch.setattr(io, "open", open_on_full_disk)
     with pytest.warns(UserWarning, match="No space left"):
         agent.learn(300, callback=CheckpointCallback(tmp_path, 100), reset_num_timesteps=False)
     assert agent.num_timesteps == 400
@@ -143,6 +151,131 @@ def test_full_disk_costs_a_warning_and_neither_the_run_nor_the_old_checkpoint(
 def test_only_the_newest_are_kept(make_dream, tmp_path):
     make_dream(learning_starts=900).learn(900, callback=CheckpointCallback(tmp_path, 200, keep=3))
     assert [int(path.name[-4:]) for path in find_checkpoints(tmp_path)] == [800, 600, 400]
+
+
+def test_new_run_does_not_touch_the_checkpoints_of_another(two_checkpoints, make_dream):
+    folder = two_checkpoints[0].parent
+    with pytest.raises(
+        ValueError, match=f"{folder} holds checkpoint_0000000400.*load_checkpoint.*another folder"
+    ):
+        make_dream().learn(300, callback=CheckpointCallback(folder, 30))
+    assert tuple(find_checkpoints(folder)) == two_checkpoints
+    for checkpoint in two_checkpoints:
+        verify_checkpoint(checkpoint)
+
+
+def test_run_that_goes_on_before_a_damaged_checkpoint_keeps_its_own(two_checkpoints):
+    newest, _ = two_checkpoints
+    flip_a_byte(newest / "replay.npz")
+    folder = newest.parent
+    with pytest.warns(UserWarning, match=newest.name):
+        resumed = DreamMPC.load_checkpoint(folder, device="cpu")
+    resumed.learn(150, callback=CheckpointCallback(folder, 30, keep=1), reset_num_timesteps=False)
+    assert DreamMPC.load_checkpoint(folder, device="cpu").num_timesteps == 320
+    assert [path.name[-4:] for path in find_checkpoints(folder)] == ["0320", "0400"]
+
+
+def test_last_written_is_loaded_and_nothing_of_more_decisions_dropped(make_dream, tmp_path):
+    make_dream().learn(60).save_checkpoint(tmp_path)
+    make_dream().learn(30).save_checkpoint(tmp_path)
+    save_checkpoint(make_dream().learn(40), tmp_path, keep=1)
+    assert [path.name[-4:] for path in find_checkpoints(tmp_path)] == ["0040", "0060"]
+    assert DreamMPC.load_checkpoint(tmp_path, device="cpu").num_timesteps == 40
+
+
+def test_damaged_checkpoints_do_not_count(make_dream, tmp_path):
+    agent = make_dream()
+    paths = []
+    for damage in (None, truncate, os.remove, None):
+        paths.append(save_checkpoint(agent.learn(10, reset_num_timesteps=False), tmp_path, keep=2))
+        if damage:
+            damage(paths[-1] / "state.pt")
+    assert find_checkpoints(tmp_path) == [paths[3], paths[0]]
+
+
+@pytest.mark.parametrize("option", ["keep", "save_freq"])
+def test_at_least_one(option, tmp_path):
+    with pytest.raises(ValueError, match=f"{option}=0: at least 1"):
+        CheckpointCallback(tmp_path, **{option: 0})
+
+
+def test_what_killed_runs_left_is_removed(make_dream, tmp_path):
+    (tmp_path / ".unfinished_checkpoint_0000000007").mkdir()
+    path = make_dream().save_checkpoint(tmp_path)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.fixture
+def walk_id(walk):
+    """Id of an environment whose options may be sequences."""
+    gym.register("CheckpointWalk-v0", entry_point=walk)
+    yield "CheckpointWalk-v0"
+    del gym.registry["CheckpointWalk-v0"]
+
+
+@pytest.mark.parametrize("low", [np.float64(-2), np.array([-2.0]), (-2.0,)], ids=["number", "array", "tuple"])
+def test_any_options_of_the_environment(make_dream, walk_id, low, tmp_path):
+    agent = make_dream(walk_id, env_kwargs={"low": low}, vec_env_cls=DummyVecEnv).learn(30)
+    for _ in range(2):  # a resumed run is resumed
+        agent.save_checkpoint(tmp_path)
+        agent = DreamMPC.load_checkpoint(tmp_path, device="cpu")
+        assert agent.env.envs[0].unwrapped.low == -2
+        assert agent.task.vec_env_cls is DummyVecEnv
+        options = agent.task.env_kwargs
+        assert options == {"low": low}
+        assert type(options["low"]) is type(low)
+
+
+def test_seed_of_numpy(make_dream, tmp_path):
+    make_dream(seed=np.int64(3)).learn(30).save_checkpoint(tmp_path)
+    assert DreamMPC.load_checkpoint(tmp_path, device="cpu").num_timesteps == 30
+
+
+def statistics(env):
+    return [
+        np.array([rms.mean, rms.var, np.full_like(rms.var, rms.count)]) for rms in (env.obs_rms, env.ret_rms)
+    ]
+
+
+def test_normalisation_goes_on(make_dream, tmp_path):
+    agent = make_dream(env=VecNormalize(make_vec_env("Pendulum-v1"))).learn(60)
+    agent.save_checkpoint(tmp_path)
+    env = VecNormalize(make_vec_env("Pendulum-v1"))
+    resumed = DreamMPC.load_checkpoint(tmp_path, env=env, device="cpu")
+    for ours, expected in zip(statistics(env), statistics(agent.env), strict=True):
+        np.testing.assert_array_equal(ours, expected)
+    resumed.learn(20, reset_num_timesteps=False)
+    assert env.obs_rms.count == agent.env.obs_rms.count + 21  # the first observation and 20 more
+    assert env.ret_rms.count == agent.env.ret_rms.count + 20
+
+
+def test_normalisation_of_rewards_alone_goes_on(make_dream, tmp_path):
+    agent = make_dream(env=VecNormalize(make_vec_env("Pendulum-v1"), norm_obs=False)).learn(60)
+    agent.save_checkpoint(tmp_path)
+    env = VecNormalize(make_vec_env("Pendulum-v1"), norm_obs=False)
+    DreamMPC.load_checkpoint(tmp_path, env=env, device="cpu")
+    assert env.ret_rms.var == agent.env.ret_rms.var
+
+
+def test_normalisation_that_is_left_out_is_missed(make_dream, tmp_path):
+    make_dream(env=VecNormalize(make_vec_env("Pendulum-v1"))).learn(30).save_checkpoint(tmp_path)
+    with pytest.warns(UserWarning, match="VecNormalize"):
+        DreamMPC.load_checkpoint(tmp_path, env=make_vec_env("Pendulum-v1"), device="cpu")
+
+
+def test_loading_an_agent_leaves_the_replay_files_of_another_alone(make_dream, tmp_path):
+    agent = make_dream(replay_buffer_kwargs={"folder": tmp_path / "replay"}).learn(40)
+    before = {name: np.array(value) for name, value in agent.replay_buffer.state_arrays().items()}
+    agent.save(tmp_path / "agent.zip")
+    checkpoint = agent.save_checkpoint(tmp_path)
+    loaded = DreamMPC.load(tmp_path / "agent.zip", "Pendulum-v1", device="cpu")
+    resumed = DreamMPC.load_checkpoint(checkpoint, device="cpu")
+    for other in (loaded, resumed):
+        other.learn(40, reset_num_timesteps=False)
+    assert resumed.replay_buffer.size() == 80
+    assert before["rewards"].any()
+    for name, value in agent.replay_buffer.state_arrays().items():
+        np.testing.assert_array_equal(value, before[name])
 
 
 def test_late_checkpoint_comes_where_episodes_and_rounds_never_end_together(make_dream, walk, tmp_path):
@@ -176,3 +309,53 @@ def test_kill_at_any_moment_leaves_a_good_checkpoint(tmp_path, attempt):
     resumed = DreamMPC.load_checkpoint(tmp_path, device="cpu")
     resumed.learn(20, reset_num_timesteps=False)
     shutil.rmtree(tmp_path)
+
+
+KILLED_AT_EVERY_STEP = """
+import os, shutil, sys, warnings
+from pathlib import Path
+import torch
+torch.set_num_threads(1)
+from dream_agents import DreamMPC
+from dream_agents.agents.checkpoint import newest_good_checkpoint, save_checkpoint
+from dream_agents.models.tdmpc import TDMPCSize
+
+folder, copy = Path(sys.argv[1], "template"), Path(sys.argv[1], "copy")
+agent = DreamMPC("Pendulum-v1", model_size=TDMPCSize(16, 16, 16, 2, 2), buffer_size=500, seed=0, device="cpu")
+for _ in range(2):
+    agent.learn(30, reset_num_timesteps=False)
+    save_checkpoint(agent, folder)
+warnings.simplefilter("error")
+
+def kill_after(operations):
+    left = [operations]
+    def count(event, arguments):
+        if event in ("open", "os.mkdir", "os.rename", "os.remove", "os.rmdir"):
+            left[0] -= 1
+            if left[0] < 0:
+                os._exit(9)
+    sys.addaudithook(count)
+
+operations, status = 0, 9
+while status == 9:
+    shutil.copytree(folder, copy)
+    child = os.fork()
+    if child == 0:
+        kill_after(operations)
+        save_checkpoint(agent, copy, keep=1)  # replaces the newest, drops the oldest
+        os._exit(0)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    newest_good_checkpoint(copy)
+    shutil.rmtree(copy)
+    operations += 1
+assert status == 0, status
+print(operations)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_kill_at_every_file_operation_leaves_a_good_checkpoint(tmp_path):
+    command = [sys.executable, "-c", KILLED_AT_EVERY_STEP, str(tmp_path)]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert result.returncode == 0, result.stderr
+    assert int(result.stdout) > 20

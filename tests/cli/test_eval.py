@@ -7,6 +7,8 @@ from gymnasium.envs.classic_control import PendulumEnv
 
 from dream_agents import TDMPC2, zoo
 from dream_agents.cli import demo
+from dream_agents.cli.loading import load_model
+from dream_agents.planners.dream import DreamPlanner
 
 
 def planners_in(output):
@@ -67,6 +69,40 @@ def test_every_way_to_name_a_model_leads_to_the_same_one(trained, entry, dream_a
         means.append(json.loads(out.read_text())["results"][0]["mean"])
     assert means[:-1] == [means[0]] * len(sources)
     assert means[-1] == pytest.approx(means[0], rel=0.05)  # weights in half precision
+
+
+@pytest.fixture
+def killed(trained, dream_agents_command, tmp_path):
+    """A run that was made longer and killed, so that its final model is an earlier one."""
+    run = shutil.copytree(trained, tmp_path / "run")
+    dream_agents_command("train", "--resume", "--out", run, "--decisions", 72)
+    shutil.copy(trained / "final.zip", run / "final.zip")
+    return run
+
+
+def test_newer_checkpoint_is_taken_instead_of_the_final_model(trained, killed, capsys):
+    assert load_model(str(trained), device="cpu").num_timesteps == 60
+    assert capsys.readouterr().err == ""
+    assert load_model(str(killed), device="cpu").num_timesteps == 72
+    assert "checkpoint_0000000072" in capsys.readouterr().err
+
+
+def test_damaged_checkpoint_is_not_taken_instead_of_the_final_model(killed):
+    (killed / "checkpoints" / "checkpoint_0000000072" / "replay.npz").write_bytes(b"")
+    with pytest.warns(UserWarning, match="checkpoint_0000000072 can't be used"):
+        assert load_model(str(killed), device="cpu").num_timesteps == 60
+
+
+def test_name_of_the_models_own_planner_keeps_its_options(trained, dream_agents_command, tmp_path):
+    model = TDMPC2.load(trained / "final.zip", device="cpu")
+    model.planner = DreamPlanner(candidates=3)
+    model.save(tmp_path / "mine.zip")
+    out = tmp_path / "results.json"
+    dream_agents_command(
+        "eval", tmp_path / "mine.zip", "--episodes", 1, "--planner", "policy,dream", "--json", out
+    )
+    _, dream = json.loads(out.read_text())["results"]
+    assert (dream["planner_options"]["candidates"], dream["changed_options"]) == (3, {})
 
 
 def test_without_a_planner_it_is_the_models_own(trained, entry, dream_agents_command, tmp_path):
@@ -131,6 +167,36 @@ def test_mistakes_cost_one_line(trained, dream_agents_command, tmp_path, source,
     assert result.stderr.splitlines()[-1].startswith("error: ")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--video", "{tmp}/x.gif"], "videos are written as .mp4"),
+        (["--video", "{tmp}/file/x.mp4"], "file"),
+        (["--json", "{tmp}/file/x.json"], "file"),
+        (["--json", "{tmp}"], "is a folder; name a file in it"),
+        (["--card", "{tmp}"], "it has no card.toml"),
+    ],
+)
+def test_results_that_could_not_be_written_are_not_measured(
+    trained, dream_agents_command, tmp_path, monkeypatch, arguments, message
+):
+    (tmp_path / "file").touch()
+    monkeypatch.setattr("dream_agents.evaluation.compare", lambda *_, **__: pytest.fail("it was measured"))
+    result = dream_agents_command("eval", trained, *[text.format(tmp=tmp_path) for text in arguments])
+    assert result.exit_code == 2
+    assert message in result.stderr
+
+
+def test_missing_video_package_is_named_before_anything_is_measured(
+    trained, dream_agents_command, tmp_path, monkeypatch
+):
+    monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
+    monkeypatch.setattr("dream_agents.evaluation.compare", lambda *_, **__: pytest.fail("it was measured"))
+    result = dream_agents_command("eval", trained, "--video", tmp_path / "x.mp4")
+    assert result.exit_code == 2
+    assert "pip install 'dream-agents[video]'" in result.stderr
+
+
 def _saved_elsewhere(folder):
     folder.mkdir()
     (folder / "data").write_text('{"policy_class": "SACPolicy"}')
@@ -173,6 +239,12 @@ class TestDemo:
         result = dream_agents_command("demo", "--episodes", 1)
         assert result.exit_code == 0, result.output
         assert result.stderr.startswith("tdmpc2-better: tdmpc2, trained in tests/CliPendulum-v0")
+
+    def test_video_of_another_format_is_refused_at_once(self, entry, dream_agents_command, monkeypatch):
+        monkeypatch.setattr("dream_agents.zoo.load", lambda *_, **__: pytest.fail("it was started"))
+        result = dream_agents_command("demo", "--name", entry, "--video", "demo.gif")
+        assert result.exit_code == 2
+        assert result.stderr == "error: videos are written as .mp4; demo.gif has another suffix\n"
 
     def test_plays_as_many_episodes_as_the_machine_can(self, entry, monkeypatch):
         model = zoo.load(entry, device="cpu")

@@ -1,6 +1,6 @@
 import pytest
 
-from dream_agents.cli.options import agent_keywords, parse_value, planner_options
+from dream_agents.cli.options import agent_keywords, blaming_options, parse_value, planner_options
 
 
 @pytest.mark.parametrize(
@@ -77,6 +77,22 @@ def test_name_given_twice_is_refused():
 
 def test_numbers_without_a_point_fit_where_fractions_do():
     assert agent_keywords("tdmpc2", ["gamma=1", "tau=0"]) == {"gamma": 1, "tau": 0}
+
+
+def test_only_the_options_that_an_error_names_are_blamed():
+    given = ["batch_size=4", "env_kwargs.g=3", "model_kwargs.foo=1"]
+    message = r"^--set model_kwargs\.foo=1 can't be used: no argument 'foo'$"
+    with pytest.raises(ValueError, match=message), blaming_options(given):
+        raise TypeError("no argument 'foo'")
+    message = r"^--set env_kwargs\.g=3, --set model_kwargs\.foo=1 can't be used: not a number$"
+    with pytest.raises(ValueError, match=message), blaming_options(given):
+        raise AssertionError("not a number")
+
+
+@pytest.mark.parametrize("error", [TypeError, AssertionError])
+def test_mistakes_in_the_code_are_not_blamed_on_options(error):
+    with pytest.raises(error), blaming_options(["batch_size=4", "learner_kwargs.horizon=3"]):
+        raise error("a bug")
 
 
 def test_planners_of_a_comparison_get_their_own_options():

@@ -1,12 +1,16 @@
 import csv
 import json
+import os
 import shlex
 import shutil
 import signal
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 from gymnasium.envs.classic_control import PendulumEnv
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from dream_agents import TDMPC2, DreamMPC
 from dream_agents.agents.checkpoint import find_checkpoints
@@ -68,6 +72,15 @@ def test_tables_count_decisions_and_frames(trained):
     evaluations = rows(trained / "evaluations.csv")
     assert [int(row["decisions"]) for row in evaluations] == [24, 48, 60]
     assert {(row["planner"], row["episodes"]) for row in evaluations} == {("policy", "2")}
+
+
+def test_tensorboard_shows_evaluations_at_the_decision_they_were_made_at(trained):
+    events = EventAccumulator(str(trained / "tensorboard"))
+    events.Reload()
+    for tag, column in (("eval/mean_reward", "mean"), ("eval/std_reward", "std")):
+        shown = {event.step: event.value for event in events.Scalars(tag)}
+        table = {int(row["decisions"]): float(row[column]) for row in rows(trained / "evaluations.csv")}
+        assert shown == pytest.approx(table)
 
 
 def test_evaluations_are_those_of_the_model_at_that_time(trained, dream_agents_command, tmp_path):
@@ -164,6 +177,31 @@ def test_damaged_checkpoint_is_passed_over(trained, dream_agents_command, tmp_pa
     assert "going on from decision 48" in result.stderr
 
 
+def test_environment_of_another_package_is_found_by_every_process(tmp_path):
+    (tmp_path / "mine_package.py").write_text(
+        "import gymnasium\n"
+        "place = 'gymnasium.envs.classic_control:PendulumEnv'\n"
+        "gymnasium.register('Mine-v0', place, max_episode_steps=12)\n"
+    )
+    command = [sys.executable, "-c", "from dream_agents.cli import main; main()"]
+
+    def run(*arguments):
+        path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+        environment = os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+        words = [*command, *map(str, arguments)]
+        done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return done
+
+    options = ["learning_starts=12", "batch_size=2", "buffer_size=200", "vec_env_cls=subproc"]
+    quick = ["--model-size", "1M", "--planner", "policy", "--device", "cpu"]
+    quick += [word for option in options for word in ("--set", option)]
+    run("train", "mine_package:Mine", *quick, "--decisions", 16, "--out", "run")
+    assert read_settings(tmp_path / "run").env == "mine_package:Mine-v0"
+    assert "going on from decision 16" in run("train", "--resume", "--out", "run", "--decisions", 20).stderr
+    assert "Mine-v0: 1 episode" in run("eval", "run", "--episodes", 1, "--device", "cpu").stdout
+
+
 def test_finished_run_can_be_resumed_without_harm(trained, dream_agents_command, tmp_path):
     folder = shutil.copytree(trained, tmp_path / "run")
     result = dream_agents_command("train", "--resume", "--out", folder)
@@ -237,6 +275,18 @@ def test_resumed_run_keeps_its_settings(trained, dream_agents_command, arguments
         (["Pendulum-v1", "--planner", "drem"], 'did you mean "dream"'),
         (["Pendulum-v1", "--model-size", "3M"], "3M"),
         (["Pendulum-v1", "--set", "learner_kwargs.horzon=5"], 'did you mean "horizon"'),
+        (["Pendulum-v1", "--set", "env_kwargs.foo=1"], "--set env_kwargs.foo=1 can't be used: PendulumEnv"),
+        (["Pendulum-v1", "--set", "model_kwargs.foo=1"], "--set model_kwargs.foo=1 can't be used: "),
+        (["Pendulum-v1", "--set", "model_kwargs.value_dropout=high"], "value_dropout is float, not str"),
+        (["Pendulum-v1", "--set", "replay_buffer_kwargs.foo=1"], "replay_buffer_kwargs.foo=1 can't be used"),
+        (["Pendulum-v1", "--set", "policy_kwargs.foo=1"], "--set policy_kwargs.foo=1 can't be used: "),
+        (["Pendulum-v1", "--set", "learning_rate=-1"], "learning_rate=-1"),
+        (["Pendulum-v1", "--set", "train_freq=0"], "train_freq=0"),
+        (["Pendulum-v1", "--set", "batch_size=0"], "batch_size=0"),
+        (["Pendulum-v1", "--set", "buffer_size=0"], "buffer_size=0"),
+        (["Pendulum-v1", "--set", "tau=7"], "tau=7 must be from 0 to 1"),
+        (["Pendulum-v1", "--set", "gamma=-1"], "gamma=-1 must be from 0 to 1"),
+        (["Pendulum-v1", "--set", "learning_starts=-5"], "learning_starts=-5 must be at least 0"),
     ],
 )
 def test_mistakes_cost_one_line_and_leave_no_folder(

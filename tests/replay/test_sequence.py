@@ -370,13 +370,50 @@ class TestStorage:
         world, twin = World(make_buffer(60, n_envs=2, folder=folder)), World(make_buffer(60, n_envs=2))
         for one in (world, twin):
             one.play(100)
-        assert isinstance(world.buffer.observations, np.memmap)
-        stored = np.load(folder / "observations.npy", mmap_mode="r")
-        np.testing.assert_array_equal(stored, twin.buffer.observations)
+        arrays = world.buffer.state_arrays()
+        for name, expected in twin.buffer.state_arrays().items():
+            np.testing.assert_array_equal(arrays[name], expected)
+        assert all(isinstance(arrays[name], np.memmap) for name in ("observations", "actions", "rewards"))
         world.check(world.buffer.sample(300))
         for one, other in zip(world.buffer.sample(9), twin.buffer.sample(309), strict=True):
             assert one.shape[1] == 9
             assert one.dtype == other.dtype
+
+    def test_memory_mapped_files_belong_to_one_buffer(self, tmp_path):
+        worlds = [World(make_buffer(60, n_envs=2, folder=tmp_path), seed=seed) for seed in range(2)]
+        for world in worlds:
+            world.play(100)
+        worlds[1].buffer.load_state_arrays(make_buffer(60, n_envs=2).state_arrays())
+        worlds[0].check(worlds[0].buffer.sample(300))
+        copy = pickle.loads(pickle.dumps(worlds[0].buffer))
+        copy.reset()
+        worlds[0].check(worlds[0].buffer.sample(300))
+
+    def test_memory_mapped_files_leave_nothing_behind(self, tmp_path):
+        """Whatever becomes of the process: they have no names."""
+        world = World(make_buffer(60, folder=tmp_path))
+        world.play(100)
+        assert list(tmp_path.iterdir()) == []
+
+    def test_memory_mapped_buffer_needs_no_folder_until_it_stores(self, tmp_path):
+        (tmp_path / "file").touch()
+        world = World(make_buffer(60, folder=tmp_path / "file" / "replay"))
+        assert world.buffer.size() == 0
+        assert not world.buffer.can_sample()
+        assert len(world.buffer.state_arrays()["rewards"]) == 0
+        with pytest.raises(ValueError, match="holds no sub-sequence"):
+            world.buffer.sample(1)
+        with pytest.raises(NotADirectoryError):
+            world.play(1)
+
+    def test_arrays_round_trip_through_memory_mapped_files(self, tmp_path):
+        world = World(make_buffer(60, n_envs=2, folder=tmp_path))
+        world.play(100)
+        restored = make_buffer(60, n_envs=2, folder=tmp_path)
+        restored.load_state_arrays(world.buffer.state_arrays())
+        world.buffer = restored
+        world.play(40)
+        world.check(restored.sample(300))
 
 
 def test_vec_normalize_normalises_what_is_drawn():

@@ -6,6 +6,11 @@ from dream_agents import zoo
 from dream_agents.wrappers import describe
 
 
+def test_entries_come_with_the_package() -> None:
+    assert len(zoo.names()) >= 3
+    assert zoo.__doc__ is not None and repr(zoo.names("walker")) in zoo.__doc__
+
+
 @pytest.mark.parametrize("name", zoo.names())
 def test_embedded_entry_is_whole(name: str) -> None:
     card = zoo.verify(name)

@@ -143,6 +143,17 @@ def test_what_an_evaluation_found_goes_into_the_card(entry: Path) -> None:
     assert result.device
 
 
+def test_options_of_a_planner_that_is_not_the_cards_go_into_the_card(entry: Path) -> None:
+    loaded = zoo.load(entry, device="cpu")
+    planners = ["mppi", "dream", DreamPlanner(candidates=2), MPPIPlanner(**PLANNER_KWARGS | {"samples": 17})]
+    found = [evaluate(loaded, planner=planner, episodes=1) for planner in planners]
+    zoo.record_results(entry, map(zoo.Result.from_evaluation, found))
+    names = [result.planner for result in zoo.verify(entry).results]
+    assert names == ["mppi", "dream", "dream (candidates=2)", "mppi (samples=17)"]
+    assert found[0].planner_options["samples"] == PLANNER_KWARGS["samples"]
+    assert zoo.card(entry).own_mean == found[0].mean
+
+
 def test_planner_can_be_overridden(entry: Path) -> None:
     assert zoo.load(entry, device="cpu", planner="mppi").planner == MPPIPlanner()
     assert zoo.load(entry, device="cpu", planner=DreamPlanner(candidates=2)).planner == DreamPlanner(

@@ -1,0 +1,106 @@
+"""What ``load`` and ``set_env`` take, and that the agent knows its environment afterwards."""
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+
+from dream_agents import DreamMPC
+from dream_agents.planners.mppi import MPPIPlanner
+from dream_agents.planners.policy import PolicyPlanner
+
+
+@pytest.fixture
+def saved(make_dream, tmp_path):
+    """An agent in two environments with options of their own."""
+    make_dream(env_kwargs={"g": 3.0}, n_envs=2).save(tmp_path / "agent")
+    return tmp_path / "agent"
+
+
+def gravity(agent):
+    return agent.get_env().get_attr("g")
+
+
+class TestEnvironment:
+    def test_options_hold_for_the_same_id(self, saved):
+        agent = DreamMPC.load(saved, env="Pendulum-v1", device="cpu")
+        assert gravity(agent) == [3.0, 3.0]
+        assert agent.task.env_kwargs == {"g": 3.0}
+
+    def test_options_can_be_given(self, saved):
+        agent = DreamMPC.load(saved, env="Pendulum-v1", env_kwargs={"g": 4.0}, n_envs=1, device="cpu")
+        assert gravity(agent) == [4.0]
+
+    def test_another_environment(self, make_dream, tmp_path):
+        make_dream("dmc_walker-walk-v0").save(tmp_path / "walk")
+        agent = DreamMPC.load(tmp_path / "walk", env="dmc_walker-run-v0", device="cpu")
+        assert agent.task.env == "dmc_walker-run-v0"
+        folder = agent.learn(30).save_checkpoint(tmp_path / "checkpoints")
+        assert DreamMPC.load_checkpoint(folder, device="cpu").task.env == "dmc_walker-run-v0"
+        agent.set_env("dmc_walker-stand-v0")
+        assert agent.task.env == "dmc_walker-stand-v0"
+
+    def test_an_object_has_no_id_to_make_it_again(self, saved):
+        agent = DreamMPC.load(saved, env=gym.make("Pendulum-v1", g=7.0), device="cpu")
+        assert agent.task.env is None
+        assert gravity(agent) == [7.0]
+
+    def test_checkpoint_with_its_id(self, make_dream, tmp_path):
+        folder = make_dream(n_envs=3).learn(60).save_checkpoint(tmp_path)
+        agent = DreamMPC.load_checkpoint(folder, env="Pendulum-v1", device="cpu")
+        assert agent.n_envs == 3
+        agent.learn(30, reset_num_timesteps=False)
+
+
+class TestKeywords:
+    def test_planners(self, saved):
+        options = {
+            "planner": "mppi",
+            "planner_kwargs": {"samples": 40, "elites": 4},
+            "training_planner": "policy",
+        }
+        agent = DreamMPC.load(saved, env="Pendulum-v1", device="cpu", **options)
+        assert agent.planner == agent.policy.planner == MPPIPlanner(samples=40, elites=4)
+        assert agent.training_planner == PolicyPlanner()
+        assert agent.learn(40).num_timesteps == 40
+
+    def test_learner(self, saved):
+        agent = DreamMPC.load(
+            saved, device="cpu", learner_kwargs={"autocast": "bfloat16"}, learning_rate=1e-5
+        )
+        assert agent.learner.config.autocast == "bfloat16"
+        assert agent.lr_schedule(1.0) == 1e-5
+
+    @pytest.mark.parametrize(
+        ("keywords", "message"),
+        [
+            ({"model_size": "5M"}, "model_size: the saved weights decide"),
+            ({"planner_kwargs": {"horizon": 2}}, "without a planner"),
+            ({"learner_kwargs": {"depth": 2}}, "has no depth"),
+        ],
+    )
+    def test_mistakes(self, saved, keywords, message):
+        with pytest.raises(ValueError, match=message):
+            DreamMPC.load(saved, device="cpu", **keywords)
+
+
+def test_training_planner_by_name(make_dream):
+    agent = make_dream()
+    agent.training_planner = "policy"
+    assert agent.learn(40).training_planner == PolicyPlanner()
+    agent.training_planner = None
+    agent.learn(40)
+
+
+def test_set_random_seed_makes_a_run_repeatable(make_dream):
+    weights = make_dream().policy.state_dict()
+
+    def learn(seed):
+        agent = make_dream(seed=None)
+        agent.policy.load_state_dict(weights)
+        agent.set_random_seed(seed)
+        agent.learn(40)
+        return torch.nn.utils.parameters_to_vector(agent.policy.parameters())
+
+    assert torch.equal(learn(np.int64(5)), learn(5))
+    assert not torch.equal(learn(5), learn(6))
