@@ -106,6 +106,8 @@ class WorldModelPolicy(BasePolicy):
         :raises ValueError: for a model on another device, and planners that can't be compiled (MPPI)
         :raises RuntimeError: if there is no C++ compiler
         """
+        if n_envs < 1:
+            raise ValueError(f"n_envs={n_envs}: at least 1 is needed")
         space = self.observation_space
         assert space.shape is not None
         obs = self.observations_to_tensor(np.zeros((n_envs, *space.shape), space.dtype))

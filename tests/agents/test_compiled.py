@@ -146,6 +146,10 @@ class TestRefused:
         with pytest.raises(ValueError, match=r"WithAutograd.*uses_autograd"):
             plain.compile_planner()
 
+    def test_no_environments(self, plain):
+        with pytest.raises(ValueError, match="n_envs=0"):
+            plain.compile_planner(0)
+
     @pytest.mark.skipif(os.name == "nt", reason="compilers are found another way")
     def test_no_compiler(self, plain, monkeypatch):
         monkeypatch.setenv("CXX", "no-such-compiler")

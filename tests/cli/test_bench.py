@@ -1,58 +1,68 @@
+"""``dream-agents bench``: every figure that the project is measured by, with what is asked of it."""
+
 import json
-import platform
+import shutil
 
 import pytest
 
-from dream_agents.evaluation.benchmark import Measurement
+from dream_agents.evaluation import benchmark
+from dream_agents.models.tdmpc import TDMPC_SIZES, TDMPCSize
 
-LONG = "drawing 256 sub-sequences of 1,000,000 steps, share of a bfloat16 update"
+ASKED = {
+    ("x", 35): "MPPI time / {dream} time, 5M, 1 environment",
+    ("matrix products", 5): "{dream} plan, 5M",
+    ("matrix products", 190): "MPPI plan, 5M",
+    ("decisions/s", 300): "{dream}, 1M, 1 environment",
+    ("x", 4): "16 Dream-MPC plans one by one / in one call, 1M",
+    ("matrix products", 170): "TD-MPC2 update, 5M, batch 256, float32",
+    ("matrix products", 115): "TD-MPC2 update, 5M, batch 256, bfloat16",
+    ("%", 1): "drawing 256 sub-sequences of {steps:,} steps, share of a bfloat16 update",
+}
 
 
 @pytest.fixture
-def measured(monkeypatch):
-    """Repeats of each time that something was measured, which takes no time here."""
-    calls = []
-    rows = [Measurement(LONG, 0.5, "matrix products", 1, at_least=False), Measurement("plan", 2.0, "ms")]
-
-    def run_benchmark(repeats, progress):
-        calls.append(repeats)
-        return rows
-
-    monkeypatch.setattr("dream_agents.evaluation.benchmark.run_benchmark", run_benchmark)
-    return calls
+def small(monkeypatch):
+    """Networks and a buffer that are measured in a moment."""
+    for size in ("1M", "5M"):
+        monkeypatch.setitem(TDMPC_SIZES, size, TDMPCSize(16, 16, 16, 2, 2))
+    monkeypatch.setattr(benchmark, "BUFFER_STEPS", 5_000)
 
 
-def test_rows_of_the_table_are_not_broken_in_a_pipe(measured, dream_agents_command):
-    result = dream_agents_command("bench", "--repeats", 3)
+def bench(run, path):
+    result = run("bench", "--repeats", 1, "--json", path)
     assert result.exit_code == 0, result.output
-    assert measured == [3]
-    (row,) = [line for line in result.stdout.splitlines() if LONG in line]
-    assert [cell.strip() for cell in row.split("│")[1:-1]] == [
-        LONG,
-        "0.5",
-        "matrix products",
-        "at most 1",
-        "yes",
-    ]
+    return result.output, json.loads(path.read_text())
 
 
-def test_figures_go_into_a_file_whose_folder_is_made(measured, dream_agents_command, tmp_path):
-    out = tmp_path / "missing" / "folder" / "bench.json"
-    result = dream_agents_command("bench", "--json", out)
-    assert result.exit_code == 0, result.output
-    assert str(out) in result.stderr and str(out) not in result.stdout
-    written = json.loads(out.read_text())
-    assert [row["name"] for row in written["measurements"]] == [LONG, "plan"]
-    assert written["machine"]["python"] == platform.python_version()
-    assert {"dream-agents", "torch"} <= written["machine"]["versions"].keys()
-    assert [path.name for path in out.parent.iterdir()] == ["bench.json"]
+def assert_complete(measured, dream):
+    assert {"processor", "threads", "python", "versions"} <= measured["machine"].keys()
+    rows = measured["measurements"]
+    assert all(row["value"] > 0 for row in rows)
+    asked = {(row["unit"], row["target"]): row for row in rows if row["target"] is not None}
+    names = {key: name.format(dream=dream, steps=benchmark.BUFFER_STEPS) for key, name in ASKED.items()}
+    assert {key: row["name"] for key, row in asked.items()} == names
+    for row in asked.values():
+        assert row["reached"] == (
+            row["value"] >= row["target"] if row["at_least"] else row["value"] <= row["target"]
+        )
+    assert {unit for unit, _ in asked if asked[unit, _]["at_least"]} == {"x", "decisions/s"}
 
 
-def test_file_that_cannot_be_written_is_refused_before_anything_is_measured(
-    measured, dream_agents_command, tmp_path
-):
-    (tmp_path / "file").touch()
-    result = dream_agents_command("bench", "--json", tmp_path / "file" / "bench.json")
-    assert result.exit_code == 2
-    assert result.stderr.startswith("error: ") and len(result.stderr.splitlines()) == 1
-    assert measured == []
+def test_without_a_compiler(dream_agents_command, small, monkeypatch, tmp_path):
+    monkeypatch.setattr(benchmark, "missing_compiler", lambda: "g++")
+    output, measured = bench(dream_agents_command, tmp_path / "new" / "bench.json")
+    assert_complete(measured, "Dream-MPC")
+    assert "at most 190" in output
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler")
+def test_compiled(dream_agents_command, small, tmp_path):
+    _, measured = bench(dream_agents_command, tmp_path / "bench.json")
+    assert_complete(measured, "compiled Dream-MPC")
+
+
+def test_a_place_that_cannot_be_written_costs_no_measuring(dream_agents_command, tmp_path):
+    result = dream_agents_command("bench", "--json", tmp_path)
+    assert result.exit_code != 0
+    assert "is a folder" in result.output
