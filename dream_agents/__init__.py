@@ -6,7 +6,12 @@ Names are imported when they are first used, so that ``import dream_agents`` sta
 from __future__ import annotations
 
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+if not (Path(__file__).parent / "registry").is_dir():
+    # In a checkout, some sub-packages stand beside this one. Python started there finds it before an installed one.
+    __path__.append(str(Path(__file__).parents[1]))
 
 from dream_agents.registry.environments import register_all
 

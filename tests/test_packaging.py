@@ -1,5 +1,6 @@
 import importlib.metadata
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -104,3 +105,23 @@ def test_constraints_satisfy_the_declared_dependencies(checkout: Path) -> None:
         if requirement.name != "dream-agents":
             assert requirement.name in version, f"{requirement.name} is not pinned"
             assert requirement.specifier.contains(version[requirement.name]), line
+
+
+def test_import_from_a_checkout_that_is_not_installed(checkout: Path, tmp_path: Path) -> None:
+    """Python started in a clone finds it before what is installed, if not by way of an editable install."""
+    for folder in SOURCES:
+        shutil.copytree(checkout / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    code = "from dream_agents import registry, wrappers, zoo; print(*(m.__file__ for m in (registry, wrappers, zoo)))"
+    # An editable install's finder comes before the path; -S keeps it out, and PYTHONPATH brings the rest back.
+    site = [path for path in sys.path if path.endswith("site-packages")]
+    run = subprocess.run(
+        [sys.executable, "-S", "-c", code],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *site])},
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    found = run.stdout.split()
+    assert found == [str(tmp_path / name / "__init__.py") for name in ("registry", "wrappers", "zoo")]
