@@ -141,6 +141,7 @@ def test_full_disk_costs_a_warning_and_neither_the_run_nor_the_old_checkpoint(
         return real_open("/dev/full" if full else path, mode, *args, **kwargs)
 
     monkeypatch.setattr(io, "open", open_on_full_disk)
+    monkeypatch.setattr(Path, "open", open_on_full_disk)  # Python 3.10's keeps an io.open of its own
     with pytest.warns(UserWarning, match="No space left"):
         agent.learn(300, callback=CheckpointCallback(tmp_path, 100), reset_num_timesteps=False)
     assert agent.num_timesteps == 400

@@ -1,5 +1,6 @@
 """An agent that was written as an entry acts as before when it is loaded, and goes on learning."""
 
+from importlib.metadata import version
 from pathlib import Path
 
 import gymnasium as gym
@@ -70,7 +71,7 @@ def test_card_tells_how_the_agent_was_made(model: WorldModelAgent, tmp_path: Pat
     assert card.planner_kwargs == PLANNER_KWARGS
     assert (card.network.obs_shape, card.network.action_dim) == ((3,), 1)
     assert card.size == (tmp_path / "here" / "model.safetensors").stat().st_size
-    assert card.versions["torch"] == torch.__version__
+    assert card.versions["torch"] == version("torch")
     assert {"python", "dream-agents", "numpy", "gymnasium", "stable-baselines3"} <= card.versions.keys()
     (result,) = card.results
     assert (result.planner, result.mean, result.measure) == ("mppi", -150.5, "return")
