@@ -218,9 +218,10 @@ class WorldModelAgent(SavedAgent):
 
     def set_random_seed(self, seed: int | None = None) -> None:
         """Seed everything that draws random numbers: Stable-Baselines3's, planner, learner and replay."""
-        super().set_random_seed(None if seed is None else int(seed))
+        seed = None if seed is None else int(seed)
+        super().set_random_seed(seed)
         if hasattr(self, "generators"):  # otherwise this is the beginning of the set-up
-            self._seed_own(None if seed is None else int(seed))
+            self._seed_own(seed)
 
     def _seed_own(self, seed: int | None) -> None:
         if seed is None:

@@ -72,9 +72,7 @@ class WorldModelPolicy(BasePolicy):
         """
         memory = {f"model.{k}": v for k, v in self.world_model.initial_memory(batch_size).items()}
         memory |= {f"planner.{k}": v for k, v in planner.initial_memory(self.world_model, batch_size).items()}
-        return memory | {
-            "decision": torch.zeros(batch_size, dtype=torch.int64, device=self.world_model.device)
-        }
+        return memory | {"decision": torch.zeros(batch_size, dtype=torch.int64, device=self.device)}
 
     def plan(
         self,
@@ -103,7 +101,8 @@ class WorldModelPolicy(BasePolicy):
 
         :param n_envs: observations a call
         :param deterministic: as ``predict`` will be called
-        :raises ValueError: for a model on another device, and planners that can't be compiled (MPPI)
+        :raises ValueError: for a model on another device, planners that can't be compiled (MPPI), and less than one
+            observation
         :raises RuntimeError: if there is no C++ compiler
         """
         if n_envs < 1:

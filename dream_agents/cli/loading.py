@@ -47,9 +47,9 @@ def _load_folder(folder: Path, device: str, agent: str | None) -> WorldModelAgen
     """Load from a run's folder, or from a folder that holds checkpoints, or is one."""
     if (folder / ARGS).is_file():
         return _load_zip(_newest_of_run(folder), device, agent or read_settings(folder).agent)
-    from dream_agents.agents.checkpoint import newest_good_checkpoint
+    from dream_agents.agents.checkpoint import AGENT_FILE, newest_good_checkpoint
 
-    return _load_zip(newest_good_checkpoint(folder) / "agent.zip", device, agent)
+    return _load_zip(newest_good_checkpoint(folder) / AGENT_FILE, device, agent)
 
 
 def _newest_of_run(run: Path) -> Path:
@@ -57,11 +57,11 @@ def _newest_of_run(run: Path) -> Path:
 
     :raises FileNotFoundError: if there is neither
     """
-    from dream_agents.agents.checkpoint import find_checkpoints, newest_good_checkpoint
+    from dream_agents.agents.checkpoint import AGENT_FILE, find_checkpoints, newest_good_checkpoint
 
     final, checkpoints = run / FINAL, run / CHECKPOINTS
     if not final.is_file():
-        return newest_good_checkpoint(checkpoints) / "agent.zip"
+        return newest_good_checkpoint(checkpoints) / AGENT_FILE
     decisions = _saved_data(final)["num_timesteps"]
     if not any(_decisions_of(checkpoint) > decisions for checkpoint in find_checkpoints(checkpoints)):
         return final
@@ -72,7 +72,7 @@ def _newest_of_run(run: Path) -> Path:
     if _decisions_of(newest) <= decisions:
         return final
     say(f"the run went on after {final}; this is {newest}")
-    return newest / "agent.zip"
+    return newest / AGENT_FILE
 
 
 def _decisions_of(checkpoint: Path) -> int:

@@ -23,7 +23,7 @@ from dream_agents.allocator import keep_freed_memory
 from dream_agents.evaluation.evaluate import hardware_name
 from dream_agents.evaluation.report import package_versions
 from dream_agents.learners.tdmpc2 import TDMPC2Backbone, TDMPC2Config
-from dream_agents.planners import Planner, make_planner
+from dream_agents.planners import Memory, Planner, make_planner
 from dream_agents.replay import SequenceBatch, SequenceReplayBuffer
 
 OBS_DIM, ACTION_DIM, BATCH_SIZE, BUFFER_STEPS = 24, 6, 256, 1_000_000
@@ -139,21 +139,25 @@ def _matmul() -> Callable[[], object]:
 def _plan(policy: WorldModelPolicy, planner: str | Planner, n_envs: int = 1) -> Callable[[], object]:
     """Encode and plan once for ``n_envs`` environments, with the previous plan in memory."""
     planner = make_planner(planner)
-    obs = torch.randn(n_envs, OBS_DIM)
-    memory = policy.initial_memory(planner, n_envs)
-    starts = torch.zeros(n_envs, dtype=torch.bool)
-    generator = torch.Generator().manual_seed(0)
+    obs, memory, starts, generator = _inputs(policy, planner, n_envs)
     model = policy.world_model
     return lambda: policy.plan(model.prepared(), obs, memory, starts, planner, True, generator)
 
 
 def _compiled_plan(policy: WorldModelPolicy) -> Callable[[], object]:
     """The same for one environment and the policy's own planner, compiled."""
-    obs, memory = torch.randn(1, OBS_DIM), policy.initial_memory(policy.planner, 1)
-    starts = torch.zeros(1, dtype=torch.bool)
+    obs, memory, starts, generator = _inputs(policy, policy.planner, 1)
     decision = CompiledDecision(policy.world_model, policy.planner, obs, memory, True)
-    generator = torch.Generator().manual_seed(0)
     return lambda: decision(obs, memory, starts, generator)
+
+
+def _inputs(
+    policy: WorldModelPolicy, planner: Planner, n_envs: int
+) -> tuple[torch.Tensor, Memory, torch.Tensor, torch.Generator]:
+    """Observations, memory, where episodes start, and random numbers."""
+    starts = torch.zeros(n_envs, dtype=torch.bool)
+    memory = policy.initial_memory(planner, n_envs)
+    return torch.randn(n_envs, OBS_DIM), memory, starts, torch.Generator().manual_seed(0)
 
 
 def _many_environments(size: str, repeats: int, target: float | None = None, n_envs: int = 16) -> Measurement:
