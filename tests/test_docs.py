@@ -5,9 +5,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from gymnasium.utils.env_checker import check_env
 
 from dream_agents import make_env, registry
 from dream_agents.learners.tdmpc2 import TDMPC2Backbone
+from dream_agents.wrappers import describe
+from dream_agents.wrappers.humanoid_bench.tasks import TASKS
 
 
 def blocks(page: Path, language: str) -> list[str]:
@@ -55,6 +58,46 @@ def test_suite_of_the_plugin_page_makes_its_environment(
     assert env.spec.id == "swimmers_crawl-v0"
     assert env.spec.max_episode_steps == 500
     assert env.unwrapped.g == 0.1  # type: ignore[attr-defined]
+
+
+def test_task_of_the_humanoid_bench_page_rewards_pushing_the_crate(checkout: Path) -> None:
+    names: dict = {}
+    exec(block_with(checkout / "docs/humanoid_bench.md", "class Push"), names)
+    env = make_env(names["env"])
+    check_env(env.unwrapped, skip_render_check=True)
+    env.reset(seed=0)
+    *_, terminated, _, info = env.step(env.action_space.sample())
+    assert not terminated
+    assert info.keys() == {"standing", "way", "success"}
+    qpos = env.unwrapped.data.qpos.copy()  # type: ignore[attr-defined]
+
+    def reward(crate_x: float, pelvis_z: float = 0.98) -> float:
+        qpos[2], qpos[26] = pelvis_z, crate_x
+        env.unwrapped.set_state(qpos, env.unwrapped.data.qvel * 0)  # type: ignore[attr-defined]
+        return env.unwrapped.task.reward(env.unwrapped.state())[0]  # type: ignore[attr-defined]
+
+    assert reward(0.8) < reward(3) < reward(6) <= 1
+    assert reward(6, pelvis_z=0.5) < reward(6)
+
+
+def test_humanoid_bench_page_says_of_each_task_what_the_suite_says(checkout: Path) -> None:
+    page = (checkout / "docs/humanoid_bench.md").read_text()
+    table = page.partition("## Tasks")[2].partition("### Gallery")[0]
+    rows = re.findall(r"^\| `(\w+)` \|.*\| (\d+) \| (\d+) / (\d+) \|$", table, re.MULTILINE)
+    assert [name for name, *_ in rows] == list(TASKS)
+    for name, target, *sizes in rows:
+        known = [describe(f"humanoid_{robot}-{name}-v0") for robot in ("h1", "h1hand")]
+        assert [env.observation_size for env in known] == [int(size) for size in sizes]
+        assert {env.target_return for env in known} == {float(target)}
+        assert f"(images/humanoid_bench/{name}.png)" in page
+
+
+def test_humanoid_bench_page_names_every_term_of_info(checkout: Path) -> None:
+    page = (checkout / "docs/humanoid_bench.md").read_text()
+    for name in TASKS:
+        env = make_env(f"humanoid_h1-{name}-v0", seed=0)
+        *_, info = env.step(env.action_space.sample())
+        assert not [term for term in info.keys() - {"success"} if f"`{term}`" not in page]
 
 
 def test_plugin_groups_are_those_of_the_registry(checkout: Path) -> None:

@@ -37,6 +37,11 @@ class Task:
     """Numbers in a state observation; None if only making the environment tells."""
     action_size: int | None = None
     """Numbers in an action; None if only making the environment tells."""
+    target_return: float | None = None
+    """Return at which the benchmark counts an episode as a success; None if it names none."""
+    random_return: float | None = None
+    """Mean return of a uniform random policy as published, for normalized scores:
+    ``(x - random) / (target - random)``."""
 
 
 @runtime_checkable

@@ -41,6 +41,11 @@ class EnvInfo:
     """Whether an episode may end by `terminated`, before the time limit."""
     aliases: tuple[str, ...]
     """Other names that `make_env` understands."""
+    target_return: float | None = None
+    """Return at which the benchmark counts an episode as a success; None if it names none."""
+    random_return: float | None = None
+    """Mean return of a uniform random policy as published, for normalized scores:
+    ``(x - random) / (target - random)``."""
 
 
 def task_info(env: gym.Env[Any, Any] | VecEnv) -> TaskInfo:

@@ -129,7 +129,16 @@ def describe(id: str) -> EnvInfo:
         action_repeat, limit, episodic = info.action_repeat, info.max_episode_steps, info.episodic
         env.close()
     return EnvInfo(
-        canonical, suite.name, observation_size, action_size, limit, action_repeat, episodic, task.aliases
+        id=canonical,
+        suite=suite.name,
+        observation_size=observation_size,
+        action_size=action_size,
+        max_episode_steps=limit,
+        action_repeat=action_repeat,
+        episodic=episodic,
+        aliases=task.aliases,
+        target_return=task.target_return,
+        random_return=task.random_return,
     )
 
 

@@ -11,9 +11,17 @@ from typer.core import TyperGroup
 from dream_agents.cli import agents, bench, demo, envs, eval, planners, plot, train
 from dream_agents.cli.console import say
 from dream_agents.wrappers import RenderingUnavailableError
+from dream_agents.wrappers.humanoid_bench.official import AssetsUnavailableError  # imports no simulator
 
 #: Errors whose text is meant for the user.
-_EXPLAINED = (ValueError, OSError, ImportError, RenderingUnavailableError, gym.error.Error)
+_EXPLAINED = (
+    ValueError,
+    OSError,
+    ImportError,
+    AssetsUnavailableError,
+    RenderingUnavailableError,
+    gym.error.Error,
+)
 
 
 class _Commands(TyperGroup):

@@ -19,9 +19,17 @@ SuiteName = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
+_COLUMNS = {
+    "observation_size": "observation",
+    "action_size": "action",
+    "max_episode_steps": "decisions\nan episode",
+    "action_repeat": "action\nrepeat",
+    "target_return": "target\nreturn",
+}
+
 
 def envs(pattern: Pattern = "", suite: SuiteName = None, as_json: AsJson = False) -> None:
-    """List environments: sizes, decisions an episode, frames a decision, other names."""
+    """List environments: sizes, decisions an episode, frames a decision, the benchmark's target, other names."""
     rows = _find(pattern, suite)
     if as_json:
         typer.echo(json.dumps(rows, indent=2))
@@ -30,16 +38,25 @@ def envs(pattern: Pattern = "", suite: SuiteName = None, as_json: AsJson = False
 
     table = Table()
     table.add_column("id", no_wrap=True)
-    for name in ("observation", "action", "decisions\nan episode", "action\nrepeat"):
-        table.add_column(name, justify="right")
+    columns = dict(_COLUMNS)
+    if all(row["target_return"] is None for row in rows):
+        del columns["target_return"]
+    for heading in columns.values():
+        table.add_column(heading, justify="right")
     table.add_column("also called")
-    columns = ("observation_size", "action_size", "max_episode_steps", "action_repeat")
     for row in rows:
-        figures = ["-" if row[name] is None else str(row[name]) for name in columns]
+        figures = [_text(row[name]) for name in columns]
         table.add_row(row["id"], *figures, ", ".join(row["aliases"]))
     console.print(table)
     if len(rows) > 1:
         say(f"{len(rows)} environments. Any other Gymnasium id with continuous actions works, too.")
+
+
+def _text(figure: float | None) -> str:
+    """Write one figure of the table, without the zero of 700.0."""
+    if figure is None:
+        return "-"
+    return f"{figure:g}" if isinstance(figure, float) else str(figure)
 
 
 def _find(pattern: str, suite_name: str | None) -> list[dict[str, Any]]:
@@ -81,4 +98,6 @@ def _row(suite: str, task: Task) -> dict[str, Any]:
         "action_repeat": task.action_repeat,
         "episodic": task.episodic,
         "aliases": list(task.aliases),
+        "target_return": task.target_return,
+        "random_return": task.random_return,
     }

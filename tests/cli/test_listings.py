@@ -34,6 +34,27 @@ def test_environments_have_sizes_and_other_names(dream_agents_command):
     assert cells[:5] == ["dmc_walker-walk-v0", "24", "6", "500", "2"]
     assert "walker-walk" in cells[5]
     assert "cartpole" not in result.stdout
+    assert "target" not in result.stdout
+
+
+def test_environments_of_a_benchmark_with_targets_show_them(dream_agents_command):
+    result = dream_agents_command("envs", "--suite", "humanoid_bench", "h1-")
+    assert "target" in result.stdout
+    rows = [line.split("│")[1:-1] for line in result.stdout.splitlines() if "humanoid_h1-" in line]
+    cells = {row[0].strip(): [cell.strip() for cell in row[1:6]] for row in rows}
+    assert cells["humanoid_h1-run-v0"] == ["51", "19", "1000", "1", "700"]
+    assert cells["humanoid_h1-reach-v0"] == ["57", "19", "1000", "1", "12000"]
+
+
+def test_targets_and_random_returns_as_json(dream_agents_command):
+    def returns(*arguments):
+        entry = json.loads(dream_agents_command("envs", *arguments, "--json").stdout)[0]
+        return entry["target_return"], entry["random_return"]
+
+    assert returns("humanoid_h1hand-walk-v0") == (700, 2.505)
+    assert returns("--suite", "humanoid_bench", "h1hand-sit") == (750, 10.768)
+    assert returns("--suite", "dmc") == (None, None)
+    assert returns("Pendulum-v1") == (None, None)
 
 
 def test_environments_as_json(dream_agents_command):
@@ -66,6 +87,15 @@ def test_environments_that_are_not_there(dream_agents_command, arguments, messag
     result = dream_agents_command("envs", *arguments)
     assert result.exit_code == 2
     assert message in result.stderr
+
+
+def test_files_of_a_benchmark_that_are_not_there(dream_agents_command, monkeypatch, tmp_path):
+    monkeypatch.setenv("DREAM_AGENTS_HUMANOID_BENCH", str(tmp_path / "nowhere"))
+    options = ("--set", "env_kwargs.geometry=official", "--out", tmp_path / "run")
+    result = dream_agents_command("train", "humanoid_h1-run-v0", *options)
+    assert result.exit_code == 2
+    assert "error: DREAM_AGENTS_HUMANOID_BENCH=" in result.stderr
+    assert "nowhere is not a folder" in "".join(result.stderr.splitlines())
 
 
 def test_planners_with_their_defaults(dream_agents_command):

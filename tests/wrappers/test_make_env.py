@@ -194,7 +194,9 @@ def own_suite():
     """A suite as another package would bring it, taken away again afterwards."""
     tasks = [
         Task("fake_reach-v0", Fake, aliases=("reach",), max_episode_steps=20, episodic=False),
-        Task("fake_push-v0", Fake, {"action_space": ACTIONS["wide"]}, max_episode_steps=30),
+        Task(
+            "fake_push-v0", Fake, {"action_space": ACTIONS["wide"]}, max_episode_steps=30, target_return=9.0
+        ),
     ]
     suite = suites.register("fake")(TableSuite("fake", tasks))
     yield suite
@@ -209,8 +211,19 @@ def test_own_suite(own_suite):
         assert describe("fake_reach-v0").suite == "fake"
     assert make_env("fake_push-v0").action_space.high == 1
     assert gymnasium.make("fake_push-v0").spec.max_episode_steps == 30
+    assert (describe("fake_push-v0").target_return, describe("reach").target_return) == (9.0, None)
     with pytest.raises(UnknownNameError, match="fake_reach-v0"):
         make_env("fake_reech-v0")
+
+
+def test_describe_tells_what_scores_of_a_benchmark_are_measured_by():
+    info = describe("h1hand-reach")
+    assert (info.id, info.suite) == ("humanoid_h1hand-reach-v0", "humanoid_bench")
+    assert (info.target_return, info.random_return) == (12000, -50.024)
+    for id in suites.get("humanoid_bench").ids():
+        info = describe(id)
+        assert info.random_return is not None, id
+        assert info.random_return < info.target_return, id
 
 
 def test_suite_refuses_ambiguous_names():

@@ -1,0 +1,197 @@
+"""HumanoidBench's environments."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.spaces import Box
+
+from dream_agents.wrappers.humanoid_bench.building import Geometry, build_model, initial_qpos, marker_name
+from dream_agents.wrappers.humanoid_bench.robots import ROBOTS, Robot, Senses
+from dream_agents.wrappers.humanoid_bench.state import ORIGIN, State, Vector
+from dream_agents.wrappers.humanoid_bench.tasks import TASKS, Task
+from dream_agents.wrappers.renderer import Renderer
+
+Array = np.ndarray[Any, np.dtype[np.float32]]
+
+_SUBSTEPS = 10
+_NOISE = 0.01
+_RENDER_MODES = ["rgb_array", "depth_array"]
+
+
+class HumanoidBenchEnv(gym.Env[Array, Array], gym.utils.EzPickle):
+    """A humanoid robot at a task of HumanoidBench (Sferrazza et al. 2024), without a time limit.
+
+    `gymnasium.make` and `make_env` add the limit, 1000 decisions. A decision is 10 simulator steps of 2 ms.
+    Actions are position targets, [A] in [-1, 1], scaled to each actuator's range. Observations are qpos and qvel
+    of everything that moves (at `reach`: of the robot, then the left hand's position and the goal). The reward's
+    terms come back in `info`, with `success`: whether the episode's return has reached the benchmark's target.
+
+    :param robot: ``"h1"`` or ``"h1hand"`` (with two Shadow hands), or a `Robot`
+    :param task: the task's name: ``"sit_hard"``, or a `Task`
+    :param geometry: ``"builtin"``: bodies collide as primitives, and nothing is downloaded; or ``"official"``:
+        as the benchmark's own meshes, from the folder that `DREAM_AGENTS_HUMANOID_BENCH` names or downloaded once
+    :param early_termination: whether an episode ends when the robot falls; without, all are as long as the limit
+    :param render_mode: None, ``"rgb_array"`` or ``"depth_array"``
+    :param height: of rendered images, in pixels
+    :param width: of rendered images, in pixels
+    :param camera: name of the camera; by default the benchmark's for the task
+    :raises ValueError: if there is no such robot, task, geometry, render mode or camera
+    :raises AssetsUnavailableError: if the official files are neither there nor to be had
+    """
+
+    metadata = {"render_modes": _RENDER_MODES, "render_fps": 50}  # noqa: RUF012
+
+    def __init__(
+        self,
+        robot: str | Robot,
+        task: str | Task,
+        *,
+        geometry: Geometry = "builtin",
+        early_termination: bool = True,
+        render_mode: str | None = None,
+        height: int = 256,
+        width: int = 256,
+        camera: str | None = None,
+    ) -> None:
+        gym.utils.EzPickle.__init__(
+            self,
+            robot,
+            task,
+            geometry=geometry,
+            early_termination=early_termination,
+            render_mode=render_mode,
+            height=height,
+            width=width,
+            camera=camera,
+        )
+        import mujoco
+
+        if render_mode is not None and render_mode not in _RENDER_MODES:
+            raise ValueError(f"render_mode={render_mode!r} is not supported; choose from {_RENDER_MODES}")
+        self.robot = _find("robot", robot, ROBOTS, Robot)
+        self.task = _find("task", task, TASKS, Task)
+        self.early_termination = early_termination
+        self.model = build_model(self.robot, self.task, geometry)
+        self.data = mujoco.MjData(self.model)
+        self.metadata = {**self.metadata, "episodic": self.task.episodic and early_termination}
+        self.render_mode = render_mode
+        self._image_size = (height, width)
+        self._camera = camera if camera is not None else self.task.camera
+        _check_camera(self.model, self._camera)
+        self._renderer: Renderer | None = None
+        self._senses = Senses(self.robot, self.task, self.model, self.data)
+        self._initial_qpos = initial_qpos(self.robot, self.task, self.model)
+        self._low, high = self.model.actuator_ctrlrange.T
+        self._range = high - self._low
+        self.goal, self.stage, self._return = ORIGIN, 0, 0.0
+        self.action_space = Box(-1.0, 1.0, (self.robot.action_size,), np.float32)
+        self.observation_space = Box(-np.inf, np.inf, self._observation().shape, np.float32)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Array, dict[str, Any]]:
+        """Start an episode: the robot as the benchmark places it, with noise in each number of qpos."""
+        super().reset(seed=seed)
+        qpos = self._initial_qpos + self.np_random.uniform(-_NOISE, _NOISE, self.model.nq)
+        self.task.place(self.np_random, qpos)
+        self.set_state(qpos, np.zeros(self.model.nv), goal=self.task.goal(self.np_random))
+        return self._observation(), {}
+
+    def step(self, action: Array) -> tuple[Array, float, bool, bool, dict[str, Any]]:
+        """Take one decision.
+
+        :param action: [A], in [-1, 1]
+        :raises ValueError: if it has another shape, or numbers that are not finite
+        """
+        import mujoco
+
+        targets = np.asarray(action, dtype=np.float64)
+        if targets.shape != self.action_space.shape or not np.isfinite(targets).all():
+            raise ValueError(
+                f"expected an action of {self.robot.action_size} finite numbers in [-1, 1], not {action!r}"
+            )
+        self.data.ctrl[:] = self._low + (targets + 1) / 2 * self._range
+        mujoco.mj_step(self.model, self.data, _SUBSTEPS)
+        state = self.state()
+        reward, terms = self.task.reward(state)
+        terminated = self.early_termination and self.task.terminated(state)
+        self.stage = self.task.next_stage(state)
+        self._return += reward
+        info = {**terms, "success": self._return >= self.task.target}
+        return self._observation(), reward, terminated, False, info
+
+    def state(self) -> State:
+        """Return what the task's reward is made of, at this moment."""
+        return self._senses.read(self.goal, self.stage)
+
+    def set_state(self, qpos: Vector, qvel: Vector, *, goal: Vector = ORIGIN, stage: int = 0) -> None:
+        """Put everything in a state, as at the start of an episode.
+
+        :param qpos: [nq]
+        :param qvel: [nv]
+        :param goal: of the episode, [3], for a task that draws one
+        :param stage: checkpoints reached, for a task that has some
+        """
+        import mujoco
+
+        mujoco.mj_resetData(self.model, self.data)
+        self.data.qpos[:], self.data.qvel[:] = qpos, qvel
+        mujoco.mj_forward(self.model, self.data)
+        self.goal, self.stage, self._return = goal, stage, 0.0
+
+    def render(self) -> Any:
+        """Return an image, [height, width, 3] bytes, or the depth in metres, [height, width]; or None without a mode.
+
+        :raises RenderingUnavailableError: where no OpenGL backend works
+        """
+        if self.render_mode is None:
+            gym.logger.warn(
+                "render() was called without a render mode: pass render_mode='rgb_array' when making"
+            )
+            return None
+        if self._renderer is None:
+            depth = self.render_mode == "depth_array"
+            self._renderer = Renderer(self.model, *self._image_size, depth=depth)
+        self._place_markers()
+        return self._renderer.render(self.data, self._camera)
+
+    def close(self) -> None:
+        """Free the renderer."""
+        if self._renderer is not None:
+            self._renderer.close()
+            self._renderer = None
+
+    def _observation(self) -> Array:
+        """Return what the agent observes, [O]."""
+        data, size = self.data, self.robot.qpos_size
+        if not self.task.observes_goal:
+            return np.concatenate((data.qpos, data.qvel), dtype=np.float32)
+        hand = self.state().left_hand_position
+        parts = (data.qpos[:size], data.qvel[: size - 1], hand, self.goal)
+        return np.concatenate(parts, dtype=np.float32)
+
+    def _place_markers(self) -> None:
+        """Show where the task's markers are now."""
+        for index, marker in enumerate(self.task.markers(self.goal, self.stage)):
+            site = self.model.site(marker_name(index))
+            site.pos, site.size, site.rgba = marker["pos"], marker["size"], marker["rgba"]
+            self.data.site_xpos[site.id] = marker["pos"]
+
+
+def _find(kind: str, value: Any, known: dict[str, Any], expected: type) -> Any:
+    """Return the robot or task itself, or the known one of that name."""
+    if isinstance(value, expected):
+        return value
+    if value not in known:
+        raise ValueError(f"{kind}={value!r} is not known; choose from {', '.join(known)}")
+    return known[value]
+
+
+def _check_camera(model: Any, camera: str) -> None:
+    """Raise a `ValueError` if the model has no such camera."""
+    names = [model.camera(index).name for index in range(model.ncam)]
+    if camera not in names:
+        raise ValueError(f"camera={camera!r} is not one of the model's: {', '.join(names)}")
