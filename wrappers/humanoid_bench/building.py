@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, get_args
 
+from dream_agents.wrappers.humanoid_bench.state import ORIGIN
 from dream_agents.wrappers.humanoid_bench.tables import FOLDER
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ def build_model(robot: Robot, task: Task, geometry: Geometry = "builtin") -> muj
     :param robot: one of `ROBOTS`, or of one's own: its table makes ``robots/<name>.xml``
     :param task: one of `TASKS`, or of one's own
     :param geometry: one of `GEOMETRIES`
-    :raises ValueError: if there is no such geometry
+    :raises ValueError: if there is no such geometry, or no official one of this robot and task
     :raises AssetsUnavailableError: if the official files are neither there nor to be had
     """
     import mujoco
@@ -36,10 +37,15 @@ def build_model(robot: Robot, task: Task, geometry: Geometry = "builtin") -> muj
         from dream_agents.wrappers.humanoid_bench.official import official_folder
 
         path = official_folder() / "envs" / f"{robot.name}_pos_{task.name}.xml"
+        if not path.is_file():
+            raise ValueError(
+                f'the benchmark has no files of the robot "{robot.name}" at the task "{task.name}" ({path}): '
+                'choose geometry="builtin"'
+            )
         spec = mujoco.MjSpec.from_file(str(path))
     else:
         raise ValueError(f"geometry={geometry!r} is not one of {GEOMETRIES}")
-    for index, _ in enumerate(task.markers(task.base_position, 0)):
+    for index, _ in enumerate(task.markers(ORIGIN, 0)):
         spec.worldbody.add_site(name=marker_name(index), group=0)
     return spec.compile()
 

@@ -117,11 +117,11 @@ class HumanoidBenchEnv(gym.Env[Array, Array], gym.utils.EzPickle):
         mujoco.mj_step(self.model, self.data, _SUBSTEPS)
         state = self.state()
         reward, terms = self.task.reward(state)
-        terminated = self.early_termination and self.task.terminated(state)
+        terminated = self.early_termination and bool(self.task.terminated(state))
         self.stage = self.task.next_stage(state)
-        self._return += reward
+        self._return += float(reward)
         info = {**terms, "success": self._return >= self.task.target}
-        return self._observation(), reward, terminated, False, info
+        return self._observation(), float(reward), terminated, False, info
 
     def state(self) -> State:
         """Return what the task's reward is made of, at this moment."""
@@ -177,15 +177,15 @@ class HumanoidBenchEnv(gym.Env[Array, Array], gym.utils.EzPickle):
         """Show where the task's markers are now."""
         for index, marker in enumerate(self.task.markers(self.goal, self.stage)):
             site = self.model.site(marker_name(index))
-            site.pos, site.size, site.rgba = marker["pos"], marker["size"], marker["rgba"]
-            self.data.site_xpos[site.id] = marker["pos"]
+            site.pos, site.size, site.rgba = marker.position, [marker.radius] * 3, marker.rgba
+            self.data.site_xpos[site.id] = marker.position
 
 
 def _find(kind: str, value: Any, known: dict[str, Any], expected: type) -> Any:
     """Return the robot or task itself, or the known one of that name."""
     if isinstance(value, expected):
         return value
-    if value not in known:
+    if not isinstance(value, str) or value not in known:
         raise ValueError(f"{kind}={value!r} is not known; choose from {', '.join(known)}")
     return known[value]
 

@@ -1,8 +1,6 @@
 """Terrain and props of HumanoidBench's tasks, compiled with a ball in place of the robot."""
 
 import functools
-import os
-from pathlib import Path
 
 import mujoco
 import numpy as np
@@ -53,16 +51,10 @@ def furnished(name, geom_defaults=()):
 
 
 @pytest.fixture(scope="module")
-def official():
+def official(official_files):
     """Return a task's original world, from the benchmark's public files."""
-    folder = os.environ.get("DREAM_AGENTS_HUMANOID_BENCH")
-    if not folder or not (Path(folder) / "envs").is_dir():
-        pytest.skip(
-            "the benchmark's public files are not here (DREAM_AGENTS_HUMANOID_BENCH names their folder)"
-        )
-    return functools.cache(
-        lambda name: mujoco.MjModel.from_xml_path(str(Path(folder) / "envs" / f"h1_pos_{name}.xml"))
-    )
+    envs = official_files / "envs"
+    return functools.cache(lambda name: mujoco.MjModel.from_xml_path(str(envs / f"h1_pos_{name}.xml")))
 
 
 def things(model, *, solid):

@@ -256,9 +256,9 @@ def test_maze_ends_at_its_last_checkpoint():
 
 
 def test_maze_shows_the_checkpoints():
-    colours = [marker["rgba"][:3] for marker in TASKS["maze"].markers(np.zeros(3), 1)]
+    colours = [marker.rgba[:3] for marker in TASKS["maze"].markers(np.zeros(3), 1)]
     assert colours == [(0, 1, 0), (1, 0, 0), (0, 0, 0), (0, 0, 0)]
-    assert [marker["pos"] for marker in TASKS["maze"].markers(np.zeros(3), 4)][2:] == [(3, 6, 1), (6, 6, 1)]
+    assert [marker.position for marker in TASKS["maze"].markers(np.zeros(3), 4)][2:] == [(3, 6, 1), (6, 6, 1)]
 
 
 @pytest.mark.parametrize(("distance", "bonus"), [(1.01, 0), (0.99, 5), (0.051, 5), (0.049, 15)])
@@ -279,7 +279,7 @@ def test_goals_fill_their_box():
     goals = np.array([TASKS["reach"].goal(rng) for _ in range(2000)])
     assert goals.min(0) == pytest.approx([-2, -2, 0.2], abs=0.02) and (goals.min(0) >= [-2, -2, 0.2]).all()
     assert goals.max(0) == pytest.approx([2, 2, 2], abs=0.02) and (goals.max(0) <= 2).all()
-    assert TASKS["reach"].markers(goals[0], 0)[0]["pos"] == tuple(goals[0])
+    assert TASKS["reach"].markers(goals[0], 0)[0].position == tuple(goals[0])
 
 
 def test_sit_hard_starts_anywhere_before_the_chair():

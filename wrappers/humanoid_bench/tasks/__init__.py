@@ -1,7 +1,7 @@
 """The 14 locomotion tasks of HumanoidBench."""
 
 from dream_agents.wrappers.humanoid_bench.tasks.balance import BalanceHard, BalanceSimple
-from dream_agents.wrappers.humanoid_bench.tasks.base import Task, Terms
+from dream_agents.wrappers.humanoid_bench.tasks.base import Marker, Task, Terms
 from dream_agents.wrappers.humanoid_bench.tasks.climbing import Slide, Stair
 from dream_agents.wrappers.humanoid_bench.tasks.locomotion import Crawl, Hurdle, Run, Stand, Walk
 from dream_agents.wrappers.humanoid_bench.tasks.maze import Maze
@@ -30,4 +30,4 @@ TASKS: dict[str, Task] = {
 }
 """Every task by its name."""
 
-__all__ = ["TASKS", "Task", "Terms"]
+__all__ = ["TASKS", "Marker", "Task", "Terms"]

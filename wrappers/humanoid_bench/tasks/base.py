@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -14,6 +14,16 @@ if TYPE_CHECKING:
 
 Terms = dict[str, float]
 """The terms of a reward by name, as they come back in `info`."""
+
+
+class Marker(NamedTuple):
+    """A ball that is drawn into images, but is not there."""
+
+    position: Sequence[float]
+    """Of its centre, [3]."""
+    rgba: Sequence[float]
+    """Its colour."""
+    radius: float = 0.05
 
 
 class Task:
@@ -65,6 +75,6 @@ class Task:
         """Return the number of checkpoints reached, this decision included."""
         return state.stage
 
-    def markers(self, goal: Vector, stage: int) -> list[dict[str, Any]]:
-        """Return what to draw into images that is not in the model: each with `pos`, `size` and `rgba`."""
+    def markers(self, goal: Vector, stage: int) -> list[Marker]:
+        """Return what to draw into images, always as many."""
         return []

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from dream_agents.wrappers.humanoid_bench import rewards
 from dream_agents.wrappers.humanoid_bench.props import add_box
 from dream_agents.wrappers.humanoid_bench.rewards import tolerance
 from dream_agents.wrappers.humanoid_bench.state import State, Vector
-from dream_agents.wrappers.humanoid_bench.tasks.base import Task, Terms
+from dream_agents.wrappers.humanoid_bench.tasks.base import Marker, Task, Terms
 
 if TYPE_CHECKING:
     import mujoco
@@ -84,14 +84,12 @@ class Maze(Task):
         reached = _distance(state.pelvis_position, state.stage) < _RADIUS
         return min(state.stage + 1, _LAST_STAGE) if reached else state.stage
 
-    def markers(self, goal: Vector, stage: int) -> list[dict[str, Any]]:
+    def markers(self, goal: Vector, stage: int) -> list[Marker]:
         """Return the checkpoints: green if reached, the next red, the others black."""
         return [
-            {
-                "pos": (x, y, 1.0),
-                "size": (0.05, 0.05, 0.05),
-                "rgba": _GREEN if number < stage else _RED if number == stage else _BLACK,
-            }
+            Marker(
+                (x, y, 1.0), _GREEN if number < stage else _RED if number == stage else _BLACK, radius=0.06
+            )
             for number, (x, y) in enumerate(CHECKPOINTS[:_LAST_STAGE])
         ]
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from dream_agents.wrappers.humanoid_bench.state import State, Vector
-from dream_agents.wrappers.humanoid_bench.tasks.base import Task, Terms
+from dream_agents.wrappers.humanoid_bench.tasks.base import Marker, Task, Terms
 
 
 class Reach(Task):
@@ -38,6 +36,6 @@ class Reach(Task):
         }
         return healthy - 1e-4 * motion + close + success, terms
 
-    def markers(self, goal: Vector, stage: int) -> list[dict[str, Any]]:
+    def markers(self, goal: Vector, stage: int) -> list[Marker]:
         """Return the goal, a red ball."""
-        return [{"pos": tuple(goal), "size": (0.05, 0.05, 0.05), "rgba": (0.8, 0.28, 0.28, 1.0)}]
+        return [Marker(tuple(goal), (0.8, 0.28, 0.28, 1.0))]
