@@ -5,6 +5,7 @@ Importing this module imports Gymnasium, but no simulator and no Stable-Baseline
 
 from dream_agents.wrappers.base import Suite, TableSuite, Task
 from dream_agents.wrappers.gl import RenderingUnavailableError
+from dream_agents.wrappers.humanoid_bench.official import AssetsUnavailableError
 from dream_agents.wrappers.info import EnvInfo, TaskInfo, task_info
 from dream_agents.wrappers.make import OBS_TYPES, describe, make_env, make_vec_env, resolve
 from dream_agents.wrappers.repeat import ActionRepeat
@@ -13,6 +14,7 @@ from dream_agents.wrappers.spaces import UnitAction, normalize
 __all__ = [
     "OBS_TYPES",
     "ActionRepeat",
+    "AssetsUnavailableError",
     "EnvInfo",
     "RenderingUnavailableError",
     "Suite",

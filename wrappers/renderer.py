@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import atexit
 import importlib
+import os
 import platform
 import weakref
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     import mujoco
 
 
+_renders_in: dict[str, int] = {}
+"""The process that opened the first renderer."""
+
+
 class Renderer:
     """`mujoco.Renderer` in a thread of its own, on the backend that `gl.select_backend` chooses.
 
@@ -27,34 +31,37 @@ class Renderer:
     :param height: of the images, in pixels
     :param width: of the images, in pixels
     :param depth: whether images tell the distance from the camera, in metres, instead of colours
-    :raises RenderingUnavailableError: if no OpenGL backend works
+    :raises RenderingUnavailableError: if no OpenGL backend works, or in a process that was forked from one that
+        has rendered
     """
 
     def __init__(self, model: mujoco.MjModel, height: int, width: int, depth: bool = False) -> None:
+        _check_not_forked()
         backend = gl.select_backend()
         buffer = model.vis.global_
-        buffer.offheight, buffer.offwidth = max(buffer.offheight, height), max(buffer.offwidth, width)
+        buffer.offheight, buffer.offwidth = height, width
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="renderer")
         self._renderer = self._thread.submit(_open, backend, model, height, width).result()
         if depth:
             self._renderer.enable_depth_rendering()
-        # What is still open when Python ends must be freed before mujoco closes EGL.
-        atexit.register(_close_if_alive, weakref.ref(self._renderer))
+        # Also when it is dropped or Python ends: OpenGL's memory is freed only in the thread it belongs to.
+        self._free = weakref.finalize(self, _free, self._thread, self._renderer)
 
-    def render(self, data: mujoco.MjData, camera: str) -> np.ndarray[Any, Any]:
+    def render(self, data: mujoco.MjData, camera: str | int) -> np.ndarray[Any, Any]:
         """Return an image of the simulation's state.
 
-        :param camera: name of the model's camera
+        :param camera: name or number of one of the model's cameras
         :returns: [height, width, 3] bytes, or the depth, [height, width] float32
+        :raises RenderingUnavailableError: in a forked process
         """
+        _check_not_forked()
         return self._thread.submit(self._draw, data, camera).result()
 
     def close(self) -> None:
         """Free the renderer, which can't be used any more."""
-        self._thread.submit(self._renderer.close).result()
-        self._thread.shutdown()
+        self._free()
 
-    def _draw(self, data: mujoco.MjData, camera: str) -> np.ndarray[Any, Any]:
+    def _draw(self, data: mujoco.MjData, camera: str | int) -> np.ndarray[Any, Any]:
         self._renderer.update_scene(data, camera)
         image: np.ndarray[Any, Any] = self._renderer.render()
         return image
@@ -69,7 +76,21 @@ def _open(backend: str, model: mujoco.MjModel, height: int, width: int) -> mujoc
     return mujoco.Renderer(model, height, width)
 
 
-def _close_if_alive(reference: weakref.ref[Any]) -> None:
-    renderer = reference()
-    if renderer is not None:
+def _check_not_forked() -> None:
+    """Raise a `RenderingUnavailableError` where OpenGL, whose threads a fork doesn't copy, would wait for ever."""
+    if _renders_in.setdefault("process", os.getpid()) != os.getpid():
+        raise gl.RenderingUnavailableError(
+            "this process was forked from one that has rendered, where OpenGL cannot work: start processes by "
+            '"forkserver" or "spawn", or render only in them'
+        )
+
+
+def _free(thread: ThreadPoolExecutor, renderer: mujoco.Renderer) -> None:
+    """Close a renderer in its thread, or, where Python is ending and has stopped all threads, in this one."""
+    if _renders_in["process"] != os.getpid():
+        return
+    try:
+        thread.submit(renderer.close).result()
+    except RuntimeError:
         renderer.close()
+    thread.shutdown()

@@ -20,12 +20,15 @@ SuiteName = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 _COLUMNS = {
-    "observation_size": "observation",
-    "action_size": "action",
-    "max_episode_steps": "decisions\nan episode",
-    "action_repeat": "action\nrepeat",
-    "target_return": "target\nreturn",
+    "observation_size": "obs",
+    "action_size": "act",
+    "max_episode_steps": "length",
+    "action_repeat": "repeat",
+    "target_return": "target",
 }
+"""Figures of an environment → headings: numbers in an observation and an action, decisions an episode, frames a
+decision, return that counts as success."""
+_WIDE = 100  # columns of a terminal that has room for other names
 
 
 def envs(pattern: Pattern = "", suite: SuiteName = None, as_json: AsJson = False) -> None:
@@ -42,11 +45,13 @@ def envs(pattern: Pattern = "", suite: SuiteName = None, as_json: AsJson = False
     if all(row["target_return"] is None for row in rows):
         del columns["target_return"]
     for heading in columns.values():
-        table.add_column(heading, justify="right")
-    table.add_column("also called")
+        table.add_column(heading, justify="right", no_wrap=True)
+    wide = console.width >= _WIDE
+    if wide:
+        table.add_column("also called")
     for row in rows:
         figures = [_text(row[name]) for name in columns]
-        table.add_row(row["id"], *figures, ", ".join(row["aliases"]))
+        table.add_row(row["id"], *figures, *([", ".join(row["aliases"])] if wide else []))
     console.print(table)
     if len(rows) > 1:
         say(f"{len(rows)} environments. Any other Gymnasium id with continuous actions works, too.")

@@ -38,7 +38,12 @@ CardFolder = Annotated[
     Path | None, typer.Option("--card", help="Write the results into the model card in this folder.")
 ]
 Set = Annotated[
-    list[str] | None, typer.Option("--set", metavar="PLANNER.OPTION=VALUE", help="E.g. dream.iterations=2.")
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="NAME=VALUE",
+        help="An option of a planner or of the environment, e.g. dream.iterations=2, env_kwargs.height=480.",
+    ),
 ]
 
 
@@ -60,21 +65,27 @@ def eval(
 ) -> None:
     """Compare planners on one model: return with its 95% interval, and milliseconds a decision."""
     from dream_agents.cli.loading import load_model
-    from dream_agents.cli.options import check_output, planner_options
+    from dream_agents.cli.options import (
+        blaming_options,
+        check_output,
+        planner_options,
+        split_environment_options,
+    )
     from dream_agents.evaluation import compare, record_video, results_table, write_results
 
     names = [name.strip() for name in planner.split(",") if name.strip()] if planner else []
     if card is not None and set:
-        raise ValueError("--card takes results of planners as they are; leave --set out")
+        raise ValueError("--card takes results of planners and environments as they are; leave --set out")
+    env_kwargs, assignments = split_environment_options(set or ())
     _check_targets(video, card)  # mistakes come to light before anything is loaded
     if names:
-        planner_options(set or (), names)
+        planner_options(assignments, names)
     loaded = load_model(model, env, device, agent)
-    planners = _make_planners(loaded, names, set or [])
+    planners = _make_planners(loaded, names, assignments)
     for path in (json, video):
         if path is not None:
             check_output(path)
-    with progress_bars() as update:
+    with blaming_options(set or ()), progress_bars() as update:
         results = compare(
             loaded,
             planners,
@@ -84,6 +95,7 @@ def eval(
             n_envs=n_envs,
             deterministic=not stochastic,
             vec_env_cls="subproc" if subproc else "dummy",
+            env_kwargs=env_kwargs,
             progress=update,
         )
     console.print(model, markup=False, highlight=False, soft_wrap=True)
@@ -94,7 +106,8 @@ def eval(
     if card is not None:
         _write_card(card, results)
     if video is not None:
-        total = record_video(loaded, video, env, planners[results[0].planner], seed=seed)
+        shown = planners[results[0].planner]
+        total = record_video(loaded, video, env, shown, seed=seed, env_kwargs=env_kwargs)
         say(f"video: {video} ({results[0].planner}, return {total:.1f})")
 
 

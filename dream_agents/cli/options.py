@@ -114,6 +114,18 @@ def _last_name(assignment: str) -> str:
     return assignment.partition("=")[0].rpartition(".")[2].strip()
 
 
+def split_environment_options(assignments: Iterable[str]) -> tuple[dict[str, Any], list[str]]:
+    """Take the environment's options, ``env_kwargs.name=value``, out of ``--set`` texts; return them and the rest.
+
+    :raises ValueError: for a text without ``=``, and a name that is given twice
+    """
+    group = "env_kwargs."
+    texts = list(assignments)
+    chosen = [text.strip() for text in texts if text.strip().startswith(group)]
+    rest = [text for text in texts if not text.strip().startswith(group)]
+    return {name.removeprefix(group): value for name, value in parse_assignments(chosen).items()}, rest
+
+
 def planner_options(assignments: Iterable[str], planners: Iterable[str]) -> dict[str, dict[str, Any]]:
     """Turn ``planner.option=value`` texts into options of each planner, and check their names and types.
 

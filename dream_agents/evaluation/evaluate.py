@@ -17,7 +17,7 @@ import numpy as np
 from dream_agents.allocator import keep_freed_memory
 from dream_agents.evaluation.planners import acting_with, changed_options, planner_name
 from dream_agents.evaluation.result import EvaluationResult
-from dream_agents.wrappers import make_env, make_vec_env, task_info
+from dream_agents.wrappers import make_env, make_vec_env, resolve, task_info
 from dream_agents.wrappers.make import EnvLike
 
 if TYPE_CHECKING:
@@ -116,15 +116,24 @@ def task_of(
 ) -> tuple[EnvLike, dict[str, Any]]:
     """Return the environment to act in and how to make it: the one given, or the one that the agent learned in.
 
+    That one is made with the options that the agent learned with, `env_kwargs` aside, also when it is named.
+
     :raises ValueError: if none is given and the agent does not know its own
     """
     task = getattr(model, "task", None)
     options = dict(env_kwargs or {})
-    if env is None and task is not None:
+    if task is not None and (env is None or _same_environment(env, task.env)):
         env, options = task.env, {**task.env_kwargs, **options}
     if env is None:
         raise ValueError(f"this {type(model).__name__} was not made with an environment's id; give env")
     return env, {"obs_type": "state" if task is None else task.obs_type, **options}
+
+
+def _same_environment(env: EnvLike, other: EnvLike | None) -> bool:
+    """Tell whether two names stand for one environment."""
+    if not (isinstance(env, str) and isinstance(other, str)):
+        return False
+    return env == other or resolve(env)[1] == resolve(other)[1]
 
 
 def make_evaluation_env(

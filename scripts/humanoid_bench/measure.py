@@ -23,13 +23,17 @@ from dream_agents.wrappers.humanoid_bench.tables import FOLDER
 
 CREDIT = """\
 # The {what}, in MuJoCo's terms (MJCF attributes). Written by scripts/humanoid_bench/measure.py.
-# Numbers: {source}; see NOTICE.
-# Geoms with a comment are primitives fitted to the convex hull of the public mesh of that name.
+#
+# Derived from public models as HumanoidBench (MIT License) has them, and changed: the numbers are theirs; the
+# geoms with a comment are primitives fitted to the convex hull of the public mesh of that name. NOTICE has the
+# licenses.
+{sources}"""
+H1_SOURCE = """\
+# Unitree H1: Copyright (c) 2016-2023 HangZhou YuShu TECHNOLOGY CO.,LTD. ("Unitree Robotics"), BSD 3-Clause License
 """
-H1_SOURCE = (
-    "the public model of the Unitree H1 (Unitree Robotics, BSD-3-Clause) as HumanoidBench (MIT) has it"
-)
-HAND_SOURCE = "the public model of the Shadow hand (Shadow Robot Company, Apache-2.0) as HumanoidBench has it"
+HAND_SOURCE = """\
+# Shadow hand: the Shadow Robot Company, from MuJoCo Menagerie, Apache License 2.0
+"""
 GEOM_TYPES = {
     mujoco.mjtGeom.mjGEOM_BOX: ("box", 3),
     mujoco.mjtGeom.mjGEOM_CAPSULE: ("capsule", 2),
@@ -52,14 +56,14 @@ def main() -> None:
     h1 = _load(folder, "h1")
     FOLDER.mkdir(exist_ok=True)
     (FOLDER / "h1.toml").write_text(
-        CREDIT.format(what="Unitree H1", source=H1_SOURCE)
+        CREDIT.format(what="Unitree H1", sources=H1_SOURCE)
         + "".join(_bodies(h1, folder, {}))
         + "".join(_rest(h1, {}))
     )
     h1hand = _load(folder, "h1hand")
     known = {part.name: part for part in (*h1.bodies, *h1.actuators)}
     (FOLDER / "h1hand.toml").write_text(
-        CREDIT.format(what="Unitree H1 with two Shadow hands", source=f"{H1_SOURCE}; {HAND_SOURCE}")
+        CREDIT.format(what="Unitree H1 with two Shadow hands", sources=H1_SOURCE + HAND_SOURCE)
         + _section("", {"extends": "h1"})
         + "".join(_bodies(h1hand, folder, known))
         + "".join(_rest(h1hand, known))

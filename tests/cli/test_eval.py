@@ -105,6 +105,19 @@ def test_name_of_the_models_own_planner_keeps_its_options(trained, dream_agents_
     assert (dream["planner_options"]["candidates"], dream["changed_options"]) == (3, {})
 
 
+def test_environment_options_reach_the_environment(trained, dream_agents_command, tmp_path):
+    def returns(*options):
+        out = tmp_path / "results.json"
+        result = dream_agents_command(
+            "eval", trained, "--planner", "policy", "--episodes", 2, *options, "--json", out
+        )
+        assert result.exit_code == 0, result.output
+        return json.loads(out.read_text())["results"][0]["returns"]
+
+    weightless = ("--set", "env_kwargs.g=0.0")
+    assert returns(*weightless) == returns(*weightless) != returns()
+
+
 def test_without_a_planner_it_is_the_models_own(trained, entry, dream_agents_command, tmp_path):
     assert planners_in(dream_agents_command("eval", trained, "--episodes", 1).stdout) == ["policy"]
     out = tmp_path / "results.json"
@@ -150,6 +163,7 @@ def test_video_of_the_first_planner(trained, dream_agents_command, tmp_path, mon
         ("no-such-model", [], '"no-such-model" is not a zoo entry'),
         ("{trained}", ["--planner", "polcy"], 'did you mean "policy"'),
         ("{trained}", ["--planner", "policy", "--set", "dream.iterations=2"], "one of the planners policy"),
+        ("{trained}", ["--set", "env_kwargs.foo=1"], "--set env_kwargs.foo=1 can't be used: PendulumEnv"),
         ("{trained}", ["--env", "dmc_walker-walk-v0"], "the environment's observations have shape (24,)"),
         ("{trained}", ["--device", "cuda:99"], "--device cuda:99 can't be used"),
         ("{trained}/args.json", [], "is neither a folder nor a .zip"),

@@ -5,6 +5,7 @@ import sys
 import pytest
 
 from dream_agents import __version__, registry
+from dream_agents.cli.console import console
 
 
 def test_help_names_every_command_and_imports_nothing_slow():
@@ -44,6 +45,21 @@ def test_environments_of_a_benchmark_with_targets_show_them(dream_agents_command
     cells = {row[0].strip(): [cell.strip() for cell in row[1:6]] for row in rows}
     assert cells["humanoid_h1-run-v0"] == ["51", "19", "1000", "1", "700"]
     assert cells["humanoid_h1-reach-v0"] == ["57", "19", "1000", "1", "12000"]
+
+
+def test_a_narrow_terminal_shows_all_figures(dream_agents_command, monkeypatch):
+    monkeypatch.setattr(console, "width", 80)
+    listed = dream_agents_command("envs", "--suite", "humanoid_bench").stdout
+    (heading,) = [line for line in listed.splitlines() if "target" in line]
+    assert [cell.strip() for cell in heading.split("┃")[1:-1]] == [
+        "id",
+        "obs",
+        "act",
+        "length",
+        "repeat",
+        "target",
+    ]
+    assert "│ humanoid_h1hand-balance_simple-v0 │ 164 │  61 │   1000 │      1 │    800 │" in listed
 
 
 def test_targets_and_random_returns_as_json(dream_agents_command):

@@ -169,3 +169,10 @@ def test_interval_is_that_of_scipy():
 def test_one_value_has_no_interval():
     assert bootstrap_interval([3.0]) is None
     assert bootstrap_interval([3.0] * 5) == (3, 3)
+
+
+def test_named_or_not_the_trained_environment_has_the_options_of_training(swinger):
+    swinger.task = dataclasses.replace(swinger.task, env_kwargs={"g": 0.0})
+    ways = ({}, {"env": swinger.task.env}, {"env": swinger.task.env, "env_kwargs": {"g": 10.0}})
+    returns = [evaluate(swinger, planner="policy", episodes=2, **way).returns for way in ways]
+    assert returns[0] == returns[1] != returns[2]

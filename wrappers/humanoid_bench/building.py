@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal, get_args
 
 from dream_agents.wrappers.humanoid_bench.state import ORIGIN
-from dream_agents.wrappers.humanoid_bench.tables import FOLDER
 
 if TYPE_CHECKING:
     import mujoco
@@ -18,20 +17,27 @@ Geometry = Literal["builtin", "official"]
 GEOMETRIES: tuple[Geometry, ...] = get_args(Geometry)
 """``"builtin"``: primitives, nothing to download; ``"official"``: the benchmark's own files and meshes."""
 
+_GENERATE = "`python -m dream_agents.wrappers.humanoid_bench.generate FOLDER`"
+
 
 def build_model(robot: Robot, task: Task, geometry: Geometry = "builtin") -> mujoco.MjModel:
     """Build the simulator's model of a robot at a task.
 
-    :param robot: one of `ROBOTS`, or of one's own: its table makes ``robots/<name>.xml``
+    :param robot: one of `ROBOTS`, or of one's own
     :param task: one of `TASKS`, or of one's own
     :param geometry: one of `GEOMETRIES`
-    :raises ValueError: if there is no such geometry, or no official one of this robot and task
+    :raises ValueError: if there is no such geometry, or no model of this robot (and task) in it
     :raises AssetsUnavailableError: if the official files are neither there nor to be had
     """
     import mujoco
 
     if geometry == "builtin":
-        spec = mujoco.MjSpec.from_file(str(FOLDER / f"{robot.name}.xml"))
+        path = robot.folder / f"{robot.name}.xml"
+        if not path.is_file():
+            raise ValueError(
+                f'the robot "{robot.name}" has no model {path}: make it from its table with {_GENERATE}'
+            )
+        spec = mujoco.MjSpec.from_file(str(path))
         task.furnish(spec)
     elif geometry == "official":
         from dream_agents.wrappers.humanoid_bench.official import official_folder
@@ -43,6 +49,7 @@ def build_model(robot: Robot, task: Task, geometry: Geometry = "builtin") -> muj
                 'choose geometry="builtin"'
             )
         spec = mujoco.MjSpec.from_file(str(path))
+        spec.visual.quality.shadowsize = 4096  # theirs takes a second an image without a GPU
     else:
         raise ValueError(f"geometry={geometry!r} is not one of {GEOMETRIES}")
     for index, _ in enumerate(task.markers(ORIGIN, 0)):

@@ -37,8 +37,9 @@ class HumanoidBenchEnv(gym.Env[Array, Array], gym.utils.EzPickle):
     :param render_mode: None, ``"rgb_array"`` or ``"depth_array"``
     :param height: of rendered images, in pixels
     :param width: of rendered images, in pixels
-    :param camera: name of the camera; by default the benchmark's for the task
-    :raises ValueError: if there is no such robot, task, geometry, render mode or camera
+    :param camera: name or number of the camera; by default the benchmark's for the task
+    :raises ValueError: if there is no such robot, task, geometry, render mode or camera, the size of images is
+        not positive, or the robot's or the task's sizes are not those of the model
     :raises AssetsUnavailableError: if the official files are neither there nor to be had
     """
 
@@ -54,7 +55,7 @@ class HumanoidBenchEnv(gym.Env[Array, Array], gym.utils.EzPickle):
         render_mode: str | None = None,
         height: int = 256,
         width: int = 256,
-        camera: str | None = None,
+        camera: str | int | None = None,
     ) -> None:
         gym.utils.EzPickle.__init__(
             self,
@@ -69,12 +70,12 @@ class HumanoidBenchEnv(gym.Env[Array, Array], gym.utils.EzPickle):
         )
         import mujoco
 
-        if render_mode is not None and render_mode not in _RENDER_MODES:
-            raise ValueError(f"render_mode={render_mode!r} is not supported; choose from {_RENDER_MODES}")
+        _check_options(early_termination, render_mode, height, width)
         self.robot = _find("robot", robot, ROBOTS, Robot)
         self.task = _find("task", task, TASKS, Task)
         self.early_termination = early_termination
         self.model = build_model(self.robot, self.task, geometry)
+        _check_sizes(self.robot, self.task, self.model)
         self.data = mujoco.MjData(self.model)
         self.metadata = {**self.metadata, "episodic": self.task.episodic and early_termination}
         self.render_mode = render_mode
@@ -119,6 +120,10 @@ class HumanoidBenchEnv(gym.Env[Array, Array], gym.utils.EzPickle):
         reward, terms = self.task.reward(state)
         terminated = self.early_termination and bool(self.task.terminated(state))
         self.stage = self.task.next_stage(state)
+        if "success" in terms:
+            raise ValueError(
+                f'the task "{self.task.name}" has a term "success", a name that info has already'
+            )
         self._return += float(reward)
         info = {**terms, "success": self._return >= self.task.target}
         return self._observation(), float(reward), terminated, False, info
@@ -140,7 +145,7 @@ class HumanoidBenchEnv(gym.Env[Array, Array], gym.utils.EzPickle):
         mujoco.mj_resetData(self.model, self.data)
         self.data.qpos[:], self.data.qvel[:] = qpos, qvel
         mujoco.mj_forward(self.model, self.data)
-        self.goal, self.stage, self._return = goal, stage, 0.0
+        self.goal, self.stage, self._return = np.array(goal, dtype=np.float64), stage, 0.0
 
     def render(self) -> Any:
         """Return an image, [height, width, 3] bytes, or the depth in metres, [height, width]; or None without a mode.
@@ -186,12 +191,42 @@ def _find(kind: str, value: Any, known: dict[str, Any], expected: type) -> Any:
     if isinstance(value, expected):
         return value
     if not isinstance(value, str) or value not in known:
-        raise ValueError(f"{kind}={value!r} is not known; choose from {', '.join(known)}")
+        raise ValueError(
+            f"{kind}={value!r} is neither one of {', '.join(known)}, nor an instance of {expected.__name__}"
+        )
     return known[value]
 
 
-def _check_camera(model: Any, camera: str) -> None:
+def _check_options(early_termination: bool, render_mode: str | None, height: int, width: int) -> None:
+    """Raise a `ValueError` for an option that could only fail later."""
+    if not isinstance(early_termination, bool):
+        raise ValueError(f"early_termination={early_termination!r} must be True or False")
+    if render_mode is not None and render_mode not in _RENDER_MODES:
+        raise ValueError(f"render_mode={render_mode!r} is not supported; choose from {_RENDER_MODES}")
+    for name, size in (("height", height), ("width", width)):
+        if not isinstance(size, int) or size < 1:
+            raise ValueError(f"{name}={size!r} must be a positive number of pixels")
+
+
+def _check_sizes(robot: Robot, task: Task, model: Any) -> None:
+    """Raise a `ValueError` if what a robot or task says of itself isn't true of the model."""
+    props = model.nq - robot.qpos_size
+    if model.nu != robot.action_size or props < 0:
+        raise ValueError(
+            f'the robot "{robot.name}" says qpos_size={robot.qpos_size} and action_size={robot.action_size}, but '
+            f"its model has {model.nq - len(task.props)} and {model.nu}"
+        )
+    if props != len(task.props):
+        raise ValueError(
+            f'the task "{task.name}" furnishes free bodies with {props} numbers in qpos, but `props` has '
+            f"{len(task.props)}: position and quaternion of each, seven numbers"
+        )
+
+
+def _check_camera(model: Any, camera: str | int) -> None:
     """Raise a `ValueError` if the model has no such camera."""
     names = [model.camera(index).name for index in range(model.ncam)]
-    if camera not in names:
-        raise ValueError(f"camera={camera!r} is not one of the model's: {', '.join(names)}")
+    if camera not in names and camera not in range(model.ncam):
+        raise ValueError(
+            f"camera={camera!r} is not one of the model's: {', '.join(names)}, by name or number"
+        )

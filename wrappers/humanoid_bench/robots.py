@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dream_agents.wrappers.humanoid_bench.state import ORIGIN, State, Vector
+from dream_agents.wrappers.humanoid_bench.tables import FOLDER
 
 if TYPE_CHECKING:
     import mujoco
@@ -18,7 +20,7 @@ FLOOR, OTHER = "floor", "other"
 
 @dataclass(frozen=True)
 class Robot:
-    """A robot: the name of its table in `robots/`, its sizes and how it stands at reset.
+    """A robot: the name of its table, its sizes and how it stands at reset.
 
     Its model has bodies `pelvis` and `torso_link`, sites `head`, `imu`, `left_foot`, `right_foot` and
     `left_hand`, a sensor `pelvis_subtreelinvel`, and the benchmark's cameras.
@@ -31,6 +33,8 @@ class Robot:
     """Actuators."""
     home: Mapping[str, float] = field(default_factory=dict)
     """Joint angles at reset that are not zero."""
+    folder: Path = FOLDER
+    """Where its table ``<name>.toml`` is, and the model ``<name>.xml`` made from it."""
 
 
 _STANCE = {

@@ -10,6 +10,7 @@ import numpy as np
 Vector = np.ndarray[Any, np.dtype[np.float64]]
 
 ORIGIN: Vector = np.zeros(3)
+ORIGIN.setflags(write=False)
 
 
 @dataclass(frozen=True)

@@ -17,21 +17,23 @@ else:
     import tomli as tomllib
 
 FOLDER = Path(__file__).parent / "robots"
-"""Where the tables are, and the models made from them."""
+"""Where the package's tables are, and the models made from them."""
 
 Table = dict[str, Any]
 
 
-def read_table(robot: str) -> Table:
+def read_table(robot: str, folder: Path = FOLDER) -> Table:
     """Return a robot's whole table, what it extends included.
 
     :param robot: the table's name: ``"h1hand"``
+    :param folder: where the table is; what it extends may also be one of the package's
     :raises FileNotFoundError: if there is none
     """
-    table = tomllib.loads((FOLDER / f"{robot}.toml").read_text())
+    table = tomllib.loads((folder / f"{robot}.toml").read_text())
     if "extends" not in table:
         return {"tendon": [], "exclude": [], "sensor": []} | table
-    base = read_table(table.pop("extends"))
+    base_name = table.pop("extends")
+    base = read_table(base_name, folder if (folder / f"{base_name}.toml").is_file() else FOLDER)
     return {
         "body": _with_bodies(base["body"], table.get("body", [])),
         "actuator": _with_actuators(base["actuator"], table.get("actuator", [])),

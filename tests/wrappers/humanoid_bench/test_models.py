@@ -4,7 +4,7 @@ import mujoco
 import numpy as np
 import pytest
 
-from dream_agents.wrappers.humanoid_bench import generate, tables
+from dream_agents.wrappers.humanoid_bench import generate
 from dream_agents.wrappers.humanoid_bench.building import build_model, initial_qpos
 from dream_agents.wrappers.humanoid_bench.robots import ROBOTS
 from dream_agents.wrappers.humanoid_bench.tables import FOLDER, read_table
@@ -24,12 +24,10 @@ def test_the_models_are_what_their_tables_generate(robot):
     assert generate.model_xml(robot) == (FOLDER / f"{robot}.xml").read_text()
 
 
-def test_the_generator_writes_a_model_for_each_table(monkeypatch, tmp_path):
-    for module in (tables, generate):
-        monkeypatch.setattr(module, "FOLDER", tmp_path)
+def test_the_generator_writes_a_model_for_each_table(tmp_path):
     for robot in TABLES:
         (tmp_path / f"{robot}.toml").write_text((FOLDER / f"{robot}.toml").read_text())
-    generate.main()
+    generate.main(tmp_path)
     for robot in TABLES:
         assert (tmp_path / f"{robot}.xml").read_text() == (FOLDER / f"{robot}.xml").read_text()
 
@@ -58,36 +56,31 @@ sensor = [{ type = "touch", name = "tip", site = "tip" }]
 
 
 @pytest.fixture
-def small_tables(monkeypatch, tmp_path):
-    """Tables of a robot and of another that extends it."""
-    for module in (tables, generate):
-        monkeypatch.setattr(module, "FOLDER", tmp_path)
+def small_tables(tmp_path):
+    """The folder of a robot's table and another that extends it."""
     (tmp_path / "base.toml").write_text(BASE)
     (tmp_path / "more.toml").write_text(MORE)
+    return tmp_path
 
 
-@pytest.mark.usefixtures("small_tables")
-def test_a_table_extends_another():
-    table = read_table("more")
+def test_a_table_extends_another(small_tables):
+    table = read_table("more", small_tables)
     assert [body["name"] for body in table["body"]] == ["pelvis", "arm", "hand"]
     assert table["body"][1] == {"name": "arm", "parent": "pelvis", "pos": [0, 0, 2]}
     assert [exclude["body1"] for exclude in table["exclude"]] == ["pelvis", "hand"]
     assert (len(table["sensor"]), table["tendon"]) == (1, [])
-    assert [body["name"] for body in read_table("base")["body"]] == ["pelvis", "arm"]
+    assert [body["name"] for body in read_table("base", small_tables)["body"]] == ["pelvis", "arm"]
 
 
-@pytest.mark.usefixtures("small_tables")
-def test_an_actuator_stands_after_the_one_it_names_or_last():
-    actuators = read_table("more")["actuator"]
+def test_an_actuator_stands_after_the_one_it_names_or_last(small_tables):
+    actuators = read_table("more", small_tables)["actuator"]
     assert actuators == [{"name": name} for name in ("a", "first", "second", "b", "last")]
 
 
-@pytest.mark.usefixtures("small_tables")
-def test_numbers_are_written_with_all_their_digits():
-    assert 'size="0.123456789012345"' in generate.model_xml("base")
+def test_numbers_are_written_with_all_their_digits(small_tables):
+    assert 'size="0.123456789012345"' in generate.model_xml("base", small_tables)
 
 
-@pytest.mark.usefixtures("small_tables")
 def test_a_missing_table_is_an_error():
     with pytest.raises(FileNotFoundError, match=r"none\.toml"):
         read_table("none")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from dream_agents import make_env
-from dream_agents.wrappers.humanoid_bench import building, generate, rewards, tables
+from dream_agents.wrappers.humanoid_bench import generate, rewards
 from dream_agents.wrappers.humanoid_bench.environment import HumanoidBenchEnv
 from dream_agents.wrappers.humanoid_bench.props import WOOD, add_body, add_box
 from dream_agents.wrappers.humanoid_bench.robots import ROBOTS, Robot
@@ -60,7 +60,10 @@ def test_a_task_of_a_few_lines_makes_an_environment(push):
     observation, _ = push.reset(seed=1)
     assert observation.shape == push.observation_space.shape == (51 + 13,)
     assert observation[26:29] == pytest.approx([0.6, 0, 0.2], abs=0.01)
-    lines = [push.reset()[0] is not None and push.goal[0] for _ in range(5)]
+    lines = []
+    for _ in range(5):
+        push.reset()
+        lines.append(push.goal[0])
     assert len(set(lines)) == 5 and all(1 <= x <= 2 for x in lines)
     put(push, load_x=3, goal_x=1)
     _, reward, terminated, _, info = push.step(np.zeros(19))
@@ -166,17 +169,8 @@ def test_checkpoints_of_the_maze_count_once_and_in_order():
     assert env.stage == info["success_subtasks"] == 2
 
 
-@pytest.fixture
-def own_tables(monkeypatch, tmp_path):
-    """A folder of tables with the H1's in it, where models are generated and looked for."""
-    (tmp_path / "h1.toml").write_text((tables.FOLDER / "h1.toml").read_text())
-    for module in (tables, generate, building):
-        monkeypatch.setattr(module, "FOLDER", tmp_path)
-    return tmp_path
-
-
-def test_a_robot_of_ones_own_needs_a_table(own_tables):
-    (own_tables / "h1_wiper.toml").write_text(
+def test_a_robot_of_ones_own_needs_a_table(tmp_path):
+    (tmp_path / "h1_wiper.toml").write_text(
         'extends = "h1"\n'
         "[[body]]\n"
         'name = "wiper"\n'
@@ -189,8 +183,10 @@ def test_a_robot_of_ones_own_needs_a_table(own_tables):
         "kp = 10\n"
         "ctrlrange = [-1, 1]\n"
     )
-    generate.main()
-    robot = Robot("h1_wiper", qpos_size=27, action_size=20, home=ROBOTS["h1"].home)
+    robot = Robot("h1_wiper", qpos_size=27, action_size=20, home=ROBOTS["h1"].home, folder=tmp_path)
+    with pytest.raises(ValueError, match=r"no model .*h1_wiper.xml.*generate"):
+        HumanoidBenchEnv(robot, "walk")
+    generate.main(tmp_path)
     env = HumanoidBenchEnv(robot, "walk")
     assert env.reset(seed=0)[0].shape == (27 + 26,)
     bare = HumanoidBenchEnv("h1", "walk")
@@ -199,3 +195,21 @@ def test_a_robot_of_ones_own_needs_a_table(own_tables):
     for _ in range(50):
         env.step(np.array([*np.zeros(19), 1]))
     assert env.data.joint("wiper").qpos > 0.5
+
+
+@pytest.mark.parametrize(("sizes", "message"), [((30, 19), "qpos_size=30"), ((26, 20), "action_size=20")])
+def test_a_robots_sizes_are_checked(sizes, message):
+    with pytest.raises(ValueError, match=message):
+        HumanoidBenchEnv(Robot("h1", *sizes), "walk")
+
+
+def test_props_of_a_task_are_checked(monkeypatch):
+    monkeypatch.setattr(Push, "furnish", lambda self, spec: None)
+    with pytest.raises(ValueError, match="0 numbers in qpos, but `props` has 7"):
+        HumanoidBenchEnv("h1", Push())
+
+
+def test_a_term_called_success_is_refused(push, monkeypatch):
+    monkeypatch.setattr(Push, "reward", lambda self, state: (1.0, {"success": 1.0}))
+    with pytest.raises(ValueError, match='"push" has a term "success"'):
+        push.step(np.zeros(19))

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from dream_agents.wrappers.humanoid_bench import rewards
 from dream_agents.wrappers.humanoid_bench.props import DENSITY, add_body, add_box, add_sphere
 from dream_agents.wrappers.humanoid_bench.state import State
-from dream_agents.wrappers.humanoid_bench.tasks.base import Task, Terms
+from dream_agents.wrappers.humanoid_bench.tasks.locomotion import Stand
 
 if TYPE_CHECKING:
     import mujoco
@@ -16,11 +15,12 @@ _BOARD = (0.0, 0.0, 0.37, 1.0, 0.0, 0.0, 0.0)
 _SPHERE = (0.0, 0.0, 0.17, 1.0, 0.0, 0.0, 0.0)
 
 
-class BalanceSimple(Task):
+class BalanceSimple(Stand):
     """Stand upright and still on a board; the sphere under it is fixed."""
 
     name = "balance_simple"
-    target = 800.0
+    lowest_pelvis = 0.8
+    head_height = 2.02
     base_position = (-0.1, 0.0, 1.38)
     props: ClassVar[tuple[float, ...]] = _BOARD
     labels: ClassVar[dict[str, str]] = {"stand_board_collision": "board", "pivot_sphere_collision": "sphere"}
@@ -35,23 +35,10 @@ class BalanceSimple(Task):
         sphere = add_body(spec, "rolling_pivot", _SPHERE[:3], free=self.rolls)
         add_sphere(sphere, 0.17, dark, name="pivot_sphere_collision", density=DENSITY)
 
-    def reward(self, state: State) -> tuple[float, Terms]:
-        """Reward standing still on the board, with little force."""
-        standing, upright = rewards.standing(state, 2.02), rewards.upright(state)
-        control, still = rewards.small_control(state), rewards.still(state)
-        terms = {
-            "small_control": control,
-            "stand_reward": standing * upright,
-            "dont_move": still,
-            "standing": standing,
-            "upright": upright,
-        }
-        return control * standing * upright * still, terms
-
     def terminated(self, state: State) -> bool:
         """End when the robot falls, when it or the board reaches the floor, or when it touches the sphere."""
         return bool(
-            state.root_height < 0.8
+            super().terminated(state)
             or state.touched_by("floor") - {"sphere"}
             or state.touched_by("sphere") - {"floor", "board"}
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
@@ -50,6 +51,8 @@ class Task:
     observes_goal: ClassVar[bool] = False
     """Whether the robot's left hand and the goal follow its qpos and qvel in the observation, in place of the
     free bodies'."""
+    lowest_pelvis: ClassVar[float] = -math.inf
+    """Height of the pelvis, in metres, below which an episode ends."""
     episodic: ClassVar[bool] = True
     """Whether `terminated` can ever be true."""
 
@@ -64,12 +67,12 @@ class Task:
         return ORIGIN
 
     def reward(self, state: State) -> tuple[float, Terms]:
-        """Return the reward of one decision and its terms."""
+        """Return the reward of one decision and its terms; none may be called "success", which `info` has."""
         raise NotImplementedError
 
     def terminated(self, state: State) -> bool:
-        """Tell whether the episode ends here."""
-        return False
+        """Tell whether the episode ends here: when the robot falls."""
+        return state.root_height < self.lowest_pelvis
 
     def next_stage(self, state: State) -> int:
         """Return the number of checkpoints reached, this decision included."""

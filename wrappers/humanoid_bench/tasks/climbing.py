@@ -5,21 +5,20 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from dream_agents.wrappers.humanoid_bench import rewards
 from dream_agents.wrappers.humanoid_bench.props import add_box, add_mesh
 from dream_agents.wrappers.humanoid_bench.rewards import tolerance
 from dream_agents.wrappers.humanoid_bench.state import State
-from dream_agents.wrappers.humanoid_bench.tasks.base import Task, Terms
+from dream_agents.wrappers.humanoid_bench.tasks.locomotion import Walk
 
 if TYPE_CHECKING:
     import mujoco
 
 
-class Stair(Task):
+class Stair(Walk):
     """Walk along x, up and down stairs."""
 
     name = "stair"
-    target = 700.0
+    upright_from = 0.5
 
     def furnish(self, spec: mujoco.MjSpec) -> None:
         """Add four flights of five steps up and four down, and invisible walls around."""
@@ -32,20 +31,11 @@ class Stair(Task):
             add_box(world, (13.5, y, 2), (15.5, 0.1, 2), visible=False)
         add_box(world, (-2.1, 0, 2), (0.1, 7.25, 2), visible=False)
 
-    def reward(self, state: State) -> tuple[float, Terms]:
-        """Reward moving forwards with the head above both feet, with little force."""
-        left = tolerance(state.head_height - state.left_foot_height, 1.2, math.inf, margin=0.45)
-        right = tolerance(state.head_height - state.right_foot_height, 1.2, math.inf, margin=0.45)
-        standing, upright = left * right, rewards.upright(state, 0.5)
-        control, move = rewards.small_control(state), rewards.move(state, 1.0)
-        terms = {
-            "stand_reward": standing * upright,
-            "small_control": control,
-            "move": move,
-            "standing": standing,
-            "upright": upright,
-        }
-        return control * standing * upright * move, terms
+    def standing(self, state: State) -> float:
+        """Reward a head that is high above both feet."""
+        feet = (state.left_foot_height, state.right_foot_height)
+        left, right = (tolerance(state.head_height - foot, 1.2, math.inf, margin=0.45) for foot in feet)
+        return left * right
 
     def terminated(self, state: State) -> bool:
         """End when the torso lies."""

@@ -21,10 +21,13 @@ class Stand(Task):
 
     name = "stand"
     target = 800.0
+    lowest_pelvis = 0.2
+    head_height: ClassVar[float] = rewards.STAND_HEIGHT
+    """Height of the head that is fully rewarded, in metres."""
 
     def reward(self, state: State) -> tuple[float, Terms]:
         """Reward standing still, with little force."""
-        standing, upright = rewards.standing(state), rewards.upright(state)
+        standing, upright = rewards.standing(state, self.head_height), rewards.upright(state)
         control, still = rewards.small_control(state), rewards.still(state)
         terms = {
             "small_control": control,
@@ -35,24 +38,25 @@ class Stand(Task):
         }
         return control * standing * upright * still, terms
 
-    def terminated(self, state: State) -> bool:
-        """End when the pelvis is near the floor."""
-        return state.root_height < 0.2
-
 
 class Walk(Task):
     """Walk along x."""
 
     name = "walk"
     target = 700.0
+    lowest_pelvis = 0.2
     speed: ClassVar[float] = 1.0
     """Metres a second that are fully rewarded."""
     upright_from: ClassVar[float] = 0.9
     """How upright the torso should be."""
 
+    def standing(self, state: State) -> float:
+        """Reward a head that is high enough."""
+        return rewards.standing(state)
+
     def reward(self, state: State) -> tuple[float, Terms]:
         """Reward moving upright, with little force."""
-        standing, upright = rewards.standing(state), rewards.upright(state, self.upright_from)
+        standing, upright = self.standing(state), rewards.upright(state, self.upright_from)
         control, move = rewards.small_control(state), rewards.move(state, self.speed)
         terms = {
             "stand_reward": standing * upright,
@@ -62,10 +66,6 @@ class Walk(Task):
             "upright": upright,
         }
         return control * standing * upright * move, terms
-
-    def terminated(self, state: State) -> bool:
-        """End when the pelvis is near the floor."""
-        return state.root_height < 0.2
 
 
 class Run(Walk):

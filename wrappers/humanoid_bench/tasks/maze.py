@@ -39,6 +39,7 @@ class Maze(Task):
 
     name = "maze"
     target = 1200.0
+    lowest_pelvis = 0.2
     camera = "cam_maze"
     labels: ClassVar[dict[str, str]] = {"block_collision_": "wall"}
 
@@ -74,10 +75,6 @@ class Maze(Task):
         }
         reward = 0.2 * standing * upright * control + 0.4 * move + 0.4 * proximity
         return reward * discount + bonus, terms
-
-    def terminated(self, state: State) -> bool:
-        """End when the pelvis is near the floor."""
-        return state.root_height < 0.2
 
     def next_stage(self, state: State) -> int:
         """Return the number of checkpoints reached, this decision included."""

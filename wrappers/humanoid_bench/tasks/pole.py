@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from dream_agents.wrappers.humanoid_bench import rewards
 from dream_agents.wrappers.humanoid_bench.props import BLACK, add_box, add_cylinder
 from dream_agents.wrappers.humanoid_bench.state import State
-from dream_agents.wrappers.humanoid_bench.tasks.base import Task, Terms
+from dream_agents.wrappers.humanoid_bench.tasks.base import Terms
+from dream_agents.wrappers.humanoid_bench.tasks.locomotion import Walk
 
 if TYPE_CHECKING:
     import mujoco
 
 
-class Pole(Task):
+class Pole(Walk):
     """Walk along x without touching the poles."""
 
     name = "pole"
-    target = 700.0
+    lowest_pelvis = 0.5
+    speed = 0.5
     labels: ClassVar[dict[str, str]] = {"pole_r": "pole"}
 
     def furnish(self, spec: mujoco.MjSpec) -> None:
@@ -34,19 +35,7 @@ class Pole(Task):
 
     def reward(self, state: State) -> tuple[float, Terms]:
         """Reward standing and moving; a tenth while a pole is touched."""
-        standing, upright = rewards.standing(state), rewards.upright(state)
-        control, move = rewards.small_control(state), rewards.move(state, 0.5)
+        _, terms = super().reward(state)
         discount = 0.1 if state.touched_by("pole") - {"floor"} else 1.0
-        terms = {
-            "stand_reward": standing * upright,
-            "small_control": control,
-            "move": move,
-            "standing": standing,
-            "upright": upright,
-            "collision_discount": discount,
-        }
-        return (0.5 * control * standing * upright + 0.5 * move) * discount, terms
-
-    def terminated(self, state: State) -> bool:
-        """End when the pelvis sinks."""
-        return state.root_height < 0.5
+        reward = 0.5 * terms["small_control"] * terms["stand_reward"] + 0.5 * terms["move"]
+        return reward * discount, terms | {"collision_discount": discount}

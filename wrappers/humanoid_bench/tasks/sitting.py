@@ -22,6 +22,7 @@ class SitSimple(Task):
 
     name = "sit_simple"
     target = 750.0
+    lowest_pelvis = 0.5
     prop = "chair"
 
     def furnish(self, spec: mujoco.MjSpec) -> None:
@@ -48,10 +49,6 @@ class SitSimple(Task):
             "sitting_posture": posture,
         }
         return control * sit * still, terms
-
-    def terminated(self, state: State) -> bool:
-        """End when the pelvis is lower than any seat."""
-        return state.root_height < 0.5
 
 
 class SitHard(SitSimple):
