@@ -80,6 +80,15 @@ def test_task_of_the_humanoid_bench_page_rewards_pushing_the_crate(checkout: Pat
     assert reward(6, pelvis_z=0.5) < reward(6)
 
 
+def test_suite_of_the_humanoid_bench_page_makes_the_new_task(checkout: Path) -> None:
+    names: dict = {}
+    for part in ("class Push", "SUITE = TableSuite("):
+        exec(block_with(checkout / "docs/humanoid_bench.md", part), names)
+    env = names["SUITE"].make("h1-push-v0")
+    assert env.unwrapped.task.name == "push"
+    assert env.reset(seed=0)[0].shape == (51 + 13,)
+
+
 def test_humanoid_bench_page_says_of_each_task_what_the_suite_says(checkout: Path) -> None:
     page = (checkout / "docs/humanoid_bench.md").read_text()
     table = page.partition("## Tasks")[2].partition("### Gallery")[0]

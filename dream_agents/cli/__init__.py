@@ -10,8 +10,7 @@ from typer.core import TyperGroup
 
 from dream_agents.cli import agents, bench, demo, envs, eval, planners, plot, train
 from dream_agents.cli.console import say
-from dream_agents.wrappers import RenderingUnavailableError
-from dream_agents.wrappers.humanoid_bench.official import AssetsUnavailableError  # imports no simulator
+from dream_agents.wrappers import AssetsUnavailableError, RenderingUnavailableError
 
 #: Errors whose text is meant for the user.
 _EXPLAINED = (
