@@ -12,14 +12,17 @@ if TYPE_CHECKING:
 BLACK = (0.1, 0.1, 0.1, 1.0)
 WOOD = (0.82, 0.67, 0.52, 1.0)
 DENSITY = 1000.0
-"""Of what moves, in kilograms a cubic metre: MuJoCo's default."""
+"""Kilograms a cubic metre, by default: MuJoCo's."""
 _VISIBLE_GROUP, _HIDDEN_GROUP = 2, 3
 
 
-def add_body(spec: mujoco.MjSpec, name: str, position: Sequence[float], *, free: bool) -> Any:
+def add_body(spec: mujoco.MjSpec, name: str, position: Sequence[float], *, free: bool = False) -> Any:
     """Add a body to the world, which stands still unless it is `free`; return it.
 
-    Terrain needs none: its shapes belong to `spec.worldbody`, the only body that MuJoCo lets weigh nothing.
+    Terrain mostly belongs to `spec.worldbody`. Many small things are better grouped into bodies, row by row: MuJoCo
+    then compares the robot only with the rows that are near.
+
+    :param name: the body's name, or "" for none
     """
     body = spec.worldbody.add_body(name=name, pos=list(position))
     if free:
@@ -36,7 +39,7 @@ def add_box(
     name: str = "",
     visible: bool = True,
     solid: bool = True,
-    density: float = 0.0,
+    density: float = DENSITY,
 ) -> None:
     """Add a box of half lengths `size` [3] to `body`.
 
@@ -47,17 +50,15 @@ def add_box(
     :param name: of the geom, for what tasks tell apart
     :param visible: whether images show it
     :param solid: whether it touches others
-    :param density: kilograms a cubic metre, for bodies that move
+    :param density: kilograms a cubic metre
     """
     _add_geom(body, "BOX", visible, solid, name=name, pos=position, size=size, rgba=rgba, density=density)
 
 
-def add_sphere(
-    body: Any, radius: float, rgba: Sequence[float], *, name: str = "", density: float = 0.0
-) -> None:
+def add_sphere(body: Any, radius: float, rgba: Sequence[float], *, name: str = "") -> None:
     """Add a sphere around the body's origin."""
     size = (radius, 0, 0)
-    _add_geom(body, "SPHERE", True, True, name=name, pos=(0, 0, 0), size=size, rgba=rgba, density=density)
+    _add_geom(body, "SPHERE", True, True, name=name, pos=(0, 0, 0), size=size, rgba=rgba, density=DENSITY)
 
 
 def add_cylinder(
@@ -71,12 +72,12 @@ def add_cylinder(
 ) -> None:
     """Add an upright cylinder around `position`, `length` metres long."""
     size = (radius, length / 2, 0)
-    _add_geom(body, "CYLINDER", True, True, name=name, pos=position, size=size, rgba=rgba, density=0.0)
+    _add_geom(body, "CYLINDER", True, True, name=name, pos=position, size=size, rgba=rgba, density=DENSITY)
 
 
 def add_mesh(body: Any, mesh: str, position: Sequence[float], rgba: Sequence[float]) -> None:
     """Add a mesh of the spec by its name."""
-    _add_geom(body, "MESH", True, True, meshname=mesh, pos=position, rgba=rgba, density=0.0)
+    _add_geom(body, "MESH", True, True, meshname=mesh, pos=position, rgba=rgba, density=DENSITY)
 
 
 def _add_geom(body: Any, shape: str, visible: bool, solid: bool, **attributes: Any) -> None:

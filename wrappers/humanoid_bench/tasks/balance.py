@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from dream_agents.wrappers.humanoid_bench.props import DENSITY, add_body, add_box, add_sphere
+from dream_agents.wrappers.humanoid_bench.props import add_body, add_box, add_sphere
 from dream_agents.wrappers.humanoid_bench.state import State
 from dream_agents.wrappers.humanoid_bench.tasks.locomotion import Stand
 
@@ -31,9 +31,9 @@ class BalanceSimple(Stand):
         """Add the board on the sphere."""
         board = add_body(spec, "stand_board", _BOARD[:3], free=True)
         size, light, dark = (0.15, 0.55, 0.03), (0.7, 0.7, 0.7, 1), (0.3, 0.3, 0.3, 1)
-        add_box(board, (0, 0, 0), size, light, name="stand_board_collision", density=DENSITY)
+        add_box(board, (0, 0, 0), size, light, name="stand_board_collision")
         sphere = add_body(spec, "rolling_pivot", _SPHERE[:3], free=self.rolls)
-        add_sphere(sphere, 0.17, dark, name="pivot_sphere_collision", density=DENSITY)
+        add_sphere(sphere, 0.17, dark, name="pivot_sphere_collision")
 
     def terminated(self, state: State) -> bool:
         """End when the robot falls, when it or the board reaches the floor, or when it touches the sphere."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dream_agents.wrappers.humanoid_bench import rewards
-from dream_agents.wrappers.humanoid_bench.props import DENSITY, WOOD, add_body, add_box
+from dream_agents.wrappers.humanoid_bench.props import WOOD, add_body, add_box
 from dream_agents.wrappers.humanoid_bench.rewards import tolerance
 from dream_agents.wrappers.humanoid_bench.state import State, Vector
 from dream_agents.wrappers.humanoid_bench.tasks.base import Task, Terms
@@ -77,6 +77,6 @@ def _add_chair(spec: mujoco.MjSpec, free: bool) -> None:
     posts = [((-0.23, y, 0.6375), (0.02, 0.02, 0.2125)) for y in (0.19, -0.19)]
     back = ((-0.23, 0, 0.77), (0.02, 0.21, 0.08))
     for position, size in (*legs, seat, *posts, back):
-        add_box(chair, position, size, WOOD, solid=False, density=DENSITY)
-    add_box(chair, (-0.23, 0, 0.65), (0.02, 0.21, 0.2), visible=False)
-    add_box(chair, (0, 0, 0.2375), (0.21, 0.21, 0.2375), visible=False)
+        add_box(chair, position, size, WOOD, solid=False)
+    add_box(chair, (-0.23, 0, 0.65), (0.02, 0.21, 0.2), visible=False, density=0)
+    add_box(chair, (0, 0, 0.2375), (0.21, 0.21, 0.2375), visible=False, density=0)
