@@ -57,7 +57,7 @@ def main() -> None:
     FOLDER.mkdir(exist_ok=True)
     (FOLDER / "h1.toml").write_text(
         CREDIT.format(what="Unitree H1", sources=H1_SOURCE)
-        + "".join(_bodies(h1, folder, {}))
+        + "".join(_bodies(h1, {}))
         + "".join(_rest(h1, {}))
     )
     h1hand = _load(folder, "h1hand")
@@ -65,7 +65,7 @@ def main() -> None:
     (FOLDER / "h1hand.toml").write_text(
         CREDIT.format(what="Unitree H1 with two Shadow hands", sources=H1_SOURCE + HAND_SOURCE)
         + _section("", {"extends": "h1"})
-        + "".join(_bodies(h1hand, folder, known))
+        + "".join(_bodies(h1hand, known))
         + "".join(_rest(h1hand, known))
     )
 
@@ -75,9 +75,9 @@ def _load(folder: Path, robot: str) -> mujoco.MjSpec:
     return mujoco.MjSpec.from_file(str(folder / "envs" / f"{robot}_pos_stand.xml"))
 
 
-def _bodies(spec: mujoco.MjSpec, folder: Path, known: dict[str, Any]) -> Iterator[str]:
+def _bodies(spec: mujoco.MjSpec, known: dict[str, Any]) -> Iterator[str]:
     """Yield a table for each body of the robot that is not `known`, parents first."""
-    meshes = {mesh.name: mesh.file for mesh in spec.meshes}
+    model = spec.compile()
     for body in spec.bodies:
         if body.name == "world" or (body.name in known and not _gains_joint(body, known[body.name])):
             continue
@@ -95,7 +95,7 @@ def _bodies(spec: mujoco.MjSpec, folder: Path, known: dict[str, Any]) -> Iterato
         table["site"] = [{"name": s.name, "pos": s.pos.tolist()} for s in body.sites]
         table["camera"] = [_camera(camera) for camera in body.cameras]
         geoms = [geom for geom in body.geoms if geom.contype]
-        shapes = [shape for geom in geoms for shape in _shapes(geom, spec, meshes, folder)]
+        shapes = [shape for geom in geoms for shape in _shapes(geom, model)]
         yield _section("body", table, shapes)
 
 
@@ -127,7 +127,7 @@ def _camera(camera: Any) -> dict[str, Any]:
     return {**table, "mode": "trackcom"} if follows else table
 
 
-def _shapes(geom: Any, spec: mujoco.MjSpec, meshes: dict[str, str], folder: Path) -> list[dict[str, Any]]:
+def _shapes(geom: Any, model: mujoco.MjModel) -> list[dict[str, Any]]:
     """Return a collision geom as it is, or in place of a mesh the primitives fitted to its hull."""
     contact = {"solref": geom.solref.tolist(), "solimp": geom.solimp.tolist()}
     if contact == {"solref": [0.02, 1.0], "solimp": [0.9, 0.95, 0.001, 0.5, 2.0]}:
@@ -135,12 +135,11 @@ def _shapes(geom: Any, spec: mujoco.MjSpec, meshes: dict[str, str], folder: Path
     if geom.type != mujoco.mjtGeom.mjGEOM_MESH:
         name, numbers = GEOM_TYPES[geom.type]
         return [{"type": name, "size": geom.size.tolist()[:numbers], **_frame(geom), **contact}]
-    return [{**shape, **contact, "#": geom.meshname} for shape in fit_link(geom.meshname, _hull(spec, geom))]
+    return [{**shape, **contact, "#": geom.meshname} for shape in fit_link(geom.meshname, _hull(model, geom))]
 
 
-def _hull(spec: mujoco.MjSpec, geom: Any) -> np.ndarray:
+def _hull(model: mujoco.MjModel, geom: Any) -> np.ndarray:
     """Return the vertices of a mesh geom in its body's frame, [n, 3]."""
-    model = spec.compile()
     mesh = model.mesh(geom.meshname).id
     index = next(g for g in range(model.ngeom) if model.geom_dataid[g] == mesh and model.geom_contype[g])
     start, count = model.mesh_vertadr[mesh], model.mesh_vertnum[mesh]
@@ -164,8 +163,9 @@ def _rest(spec: mujoco.MjSpec, known: dict[str, Any]) -> Iterator[str]:
             table |= {"ctrlrange": actuator.ctrlrange.tolist(), "forcerange": actuator.forcerange.tolist()}
             yield _section("actuator", table)
         before = actuator.name
+    model = spec.compile()
     for tendon in spec.tendons:
-        yield _section("tendon", {"name": tendon.name, "joints": _wrapped_joints(spec, tendon)})
+        yield _section("tendon", {"name": tendon.name, "joints": _wrapped_joints(model, tendon)})
     for exclude in spec.excludes:
         yield _section("exclude", {"body1": exclude.bodyname1, "body2": exclude.bodyname2})
     if not known:
@@ -174,9 +174,8 @@ def _rest(spec: mujoco.MjSpec, known: dict[str, Any]) -> Iterator[str]:
             yield _section("sensor", {"type": kind, "name": sensor.name, attribute: sensor.objname})
 
 
-def _wrapped_joints(spec: mujoco.MjSpec, tendon: Any) -> list[str]:
+def _wrapped_joints(model: mujoco.MjModel, tendon: Any) -> list[str]:
     """Return the joints whose angles a fixed tendon adds up."""
-    model = spec.compile()
     index = model.tendon(tendon.name).id
     start, count = model.tendon_adr[index], model.tendon_num[index]
     assert np.all(model.wrap_prm[start : start + count] == 1)

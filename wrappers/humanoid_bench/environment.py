@@ -174,7 +174,7 @@ class HumanoidBenchEnv(gym.Env[Array, Array], gym.utils.EzPickle):
         data, size = self.data, self.robot.qpos_size
         if not self.task.observes_goal:
             return np.concatenate((data.qpos, data.qvel), dtype=np.float32)
-        hand = self.state().left_hand_position
+        hand = self._senses.left_hand_position()
         parts = (data.qpos[:size], data.qvel[: size - 1], hand, self.goal)
         return np.concatenate(parts, dtype=np.float32)
 

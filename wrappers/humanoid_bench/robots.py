@@ -85,13 +85,18 @@ class Senses:
             imu_position=sites[self._imu].copy(),
             left_foot_height=float(sites[self._left_foot, 2]),
             right_foot_height=float(sites[self._right_foot, 2]),
-            left_hand_position=sites[self._left_hand].copy(),
+            left_hand_position=self.left_hand_position(),
             robot_velocities=data.qvel[self._robot_velocities].copy(),
             contacts=self._contacts(),
             prop_position=data.xpos[self._prop].copy() if self._prop is not None else ORIGIN,
             goal=goal,
             stage=stage,
         )
+
+    def left_hand_position(self) -> Vector:
+        """Return the position of the left hand, [3]."""
+        position: Vector = self._data.site_xpos[self._left_hand].copy()
+        return position
 
     def _contacts(self) -> frozenset[frozenset[str]]:
         """Return which kinds of things touch; nothing for a task that tells none apart."""
