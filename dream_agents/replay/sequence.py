@@ -13,6 +13,8 @@ from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.vec_env import VecNormalize
 from torch import Tensor
 
+from dream_agents.replay.frames import StackedFrames, frame_shape
+
 
 class SequenceBatch(NamedTuple):
     """``B`` sub-sequences of ``L`` steps, time first."""
@@ -33,6 +35,11 @@ class SequenceReplayBuffer(ReplayBuffer):
     Each observation is stored once: a step takes one slot, and the last observation of an episode one more. The
     newest observation becomes available with the step that follows it.
 
+    With ``frame_stack``, only the newest frame of an observation is stored, and stacks are put together again when
+    they are drawn. So a sub-sequence can begin where all frames of its first observation are still stored. An
+    episode whose first observation isn't one frame ``k`` times (the environment was not reset, or pads with other
+    frames) takes ``k - 1`` slots more, for the older frames.
+
     :param buffer_size: number of slots, over all environments
     :param observation_space: a Box; images keep their dtype, anything else is stored as float32
     :param action_space: a Box
@@ -44,12 +51,20 @@ class SequenceReplayBuffer(ReplayBuffer):
     :param seed: seed of the draws
     :param folder: keep the arrays in memory-mapped files there instead of in memory, from the first step stored on;
         the files have no names, belong to this buffer alone, and are gone when it or its process is
-    :raises ValueError: if the buffer can't hold one sub-sequence an environment
+    :param frame_stack: frames ``k`` in observations ``[k * C, H, W]`` (uint8), oldest first; 1 stores observations
+        as they are
+    :raises ValueError: if the buffer can't hold one sub-sequence an environment, or observations are no such stacks
     """
 
+    #: ``[slots, n_envs, *obs_shape]``; of stacks the newest frames, ``[slots, n_envs, C, H, W]``
     observations: np.ndarray
     actions: np.ndarray
     rewards: np.ndarray
+    terminated: np.ndarray
+    #: ``[slots, n_envs]``, -1 for frames that only stand in stacks
+    episode_ids: np.ndarray
+    #: ``[slots, n_envs]``, frames of its episode that a stack reaches back over, at most ``k - 1``
+    older_frames: np.ndarray
 
     def __init__(
         self,
@@ -63,13 +78,22 @@ class SequenceReplayBuffer(ReplayBuffer):
         sequence_length: int = 3,
         seed: int | None = None,
         folder: str | Path | None = None,
+        frame_stack: int = 1,
     ):
         super(ReplayBuffer, self).__init__(buffer_size, observation_space, action_space, device, n_envs)
+        if frame_stack < 1:
+            raise ValueError(f"frame_stack={frame_stack}: an observation has at least 1 frame")
+        self.frame_stack = frame_stack
+        self._stored_shape = (
+            self.obs_shape if frame_stack == 1 else frame_shape(observation_space, frame_stack)
+        )
         self.buffer_size = buffer_size // n_envs
-        if self.buffer_size < sequence_length + 2:
+        needed = sequence_length + 1 + frame_stack
+        if self.buffer_size < needed:
+            stacks = f" with stacks of {frame_stack} frames" if frame_stack > 1 else ""
             raise ValueError(
                 f"buffer_size={buffer_size} over {n_envs} environments leaves {self.buffer_size} slots each; "
-                f"a sub-sequence of {sequence_length} steps needs at least {sequence_length + 2}"
+                f"a sub-sequence of {sequence_length} steps{stacks} needs at least {needed}"
             )
         self.sequence_length = sequence_length
         self.handle_timeout_termination = handle_timeout_termination
@@ -78,15 +102,22 @@ class SequenceReplayBuffer(ReplayBuffer):
         self._allocate(self.buffer_size if folder is None else 0)
         self.reset()
 
-    def _allocate(self, slots: int) -> None:
+    def _fields(self) -> dict[str, tuple[tuple[int, ...], Any]]:
+        """Shape and type of what is stored in each slot of an environment, by the name of the array."""
         space = self.observation_space
-        obs_dtype = space.dtype if space.dtype == np.uint8 else np.dtype(np.float32)
-        lead = (slots, self.n_envs)
-        self.observations = self._zeros((*lead, *self.obs_shape), obs_dtype)
-        self.actions = self._zeros((*lead, self.action_dim), np.float32)
-        self.rewards = self._zeros(lead, np.float32)
-        self.terminated = self._zeros(lead, np.float32)
-        self.episode_ids = self._zeros(lead, np.int64)
+        fields: dict[str, tuple[tuple[int, ...], Any]] = {
+            "observations": (self._stored_shape, np.uint8 if space.dtype == np.uint8 else np.float32),
+            "actions": ((self.action_dim,), np.float32),
+            "rewards": ((), np.float32),
+            "terminated": ((), np.float32),
+            "episode_ids": ((), np.int64),
+        }
+        return fields if self.frame_stack == 1 else fields | {"older_frames": ((), np.int32)}
+
+    def _allocate(self, slots: int) -> None:
+        """Make arrays that take no memory until they are written to."""
+        for name, (shape, dtype) in self._fields().items():
+            setattr(self, name, self._zeros((slots, self.n_envs, *shape), dtype))
 
     def _zeros(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
         if self.folder is None or 0 in shape:
@@ -100,7 +131,6 @@ class SequenceReplayBuffer(ReplayBuffer):
         if self.folder is not None and len(self.rewards) == 0:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._allocate(self.buffer_size)
-            self.episode_ids[:] = -1
 
     def reset(self) -> None:
         """Forget everything."""
@@ -108,7 +138,6 @@ class SequenceReplayBuffer(ReplayBuffer):
         self.filled = np.zeros(self.n_envs, np.int64)  # slots in use of each environment
         self._current_ids = np.arange(self.n_envs)
         self._next_id = self.n_envs
-        self.episode_ids[:] = -1
         self.pos, self.full = 0, False
 
     def size(self) -> int:
@@ -124,30 +153,55 @@ class SequenceReplayBuffer(ReplayBuffer):
         done: np.ndarray,
         infos: list[dict[str, Any]],
     ) -> None:
-        """Store one step of every environment, each argument ``[n_envs, ...]``."""
+        """Store one step of every environment, each argument ``[n_envs, ...]``.
+
+        :raises ValueError: if a stack of frames isn't that before it moved on by one frame
+        """
         self._make_room()
         envs = np.arange(self.n_envs)
-        slots = self.positions
         timeouts = np.array([info.get("TimeLimit.truncated", False) for info in infos])
-        self.observations[slots, envs] = np.asarray(obs).reshape(self.n_envs, *self.obs_shape)
+        slots = self._put(envs, np.asarray(obs).reshape(self.n_envs, *self.obs_shape))
         self.actions[slots, envs] = np.asarray(action).reshape(self.n_envs, self.action_dim)
         self.rewards[slots, envs] = reward
         self.terminated[slots, envs] = done & ~timeouts if self.handle_timeout_termination else done
-        self.episode_ids[slots, envs] = self._current_ids
         self._advance(envs)
         ended = np.flatnonzero(done)
         if len(ended) > 0:
-            slots = self.positions[ended]
-            self.observations[slots, ended] = np.asarray(next_obs).reshape(self.n_envs, *self.obs_shape)[
-                ended
-            ]
-            self.episode_ids[slots, ended] = self._current_ids[ended]
+            self._put(ended, np.asarray(next_obs).reshape(self.n_envs, *self.obs_shape)[ended])
             self._advance(ended)
             self.start_episodes(ended)
 
-    def _advance(self, envs: np.ndarray) -> None:
-        self.positions[envs] = (self.positions[envs] + 1) % self.buffer_size
-        self.filled[envs] = np.minimum(self.filled[envs] + 1, self.buffer_size)
+    def _put(self, envs: np.ndarray, observations: np.ndarray) -> np.ndarray:
+        """Write an observation of each of ``envs`` into its next slot; return the slots."""
+        if self.frame_stack > 1:
+            slots = self._put_stacks(envs, observations)
+        else:
+            slots = self.positions[envs]
+            self.observations[slots, envs] = observations
+        self.episode_ids[slots, envs] = self._current_ids[envs]
+        return slots
+
+    def _put_stacks(self, envs: np.ndarray, observations: np.ndarray) -> np.ndarray:
+        """Write the newest frames; where an episode starts without padding, the older ones first."""
+        stacks, most = self._stacks, self.frame_stack - 1
+        before = (self.positions[envs] - 1) % self.buffer_size
+        goes_on = (self.filled[envs] > 0) & (self.episode_ids[before, envs] == self._current_ids[envs])
+        older = np.where(goes_on, np.minimum(self.older_frames[before, envs] + 1, most), 0)
+        unpadded = ~stacks.are_stored(observations, before, envs, goes_on)
+        if unpadded.any():
+            cut = envs[unpadded, None]
+            slots = (self.positions[cut] + np.arange(most)) % self.buffer_size  # [n, k - 1]
+            frames = observations[unpadded].reshape(-1, self.frame_stack, *self._stored_shape)
+            self.observations[slots, cut], self.episode_ids[slots, cut] = frames[:, :-1], -1
+            self._advance(cut[:, 0], most)
+            older[unpadded] = most
+        slots = self.positions[envs]
+        stacks.write(slots, envs, observations, older)
+        return slots
+
+    def _advance(self, envs: np.ndarray, slots: int = 1) -> None:
+        self.positions[envs] = (self.positions[envs] + slots) % self.buffer_size
+        self.filled[envs] = np.minimum(self.filled[envs] + slots, self.buffer_size)
         self.pos, self.full = int(self.positions[0]), bool(self.filled.min() == self.buffer_size)
 
     def start_episodes(self, envs: np.ndarray | None = None) -> None:
@@ -160,9 +214,11 @@ class SequenceReplayBuffer(ReplayBuffer):
         """Whether a whole sub-sequence of one episode begins at these slots."""
         length = self.sequence_length
         newest = (self.positions[envs] - 1 - slots) % self.buffer_size  # steps until the newest slot
+        older = self.older_frames[slots, envs] if self.frame_stack > 1 else 0
         ids = self.episode_ids[slots, envs]
         return (
             (newest >= length)
+            & (newest + older < self.filled[envs])
             & (ids >= 0)
             & (ids == self.episode_ids[(slots + length) % self.buffer_size, envs])
         )
@@ -180,7 +236,7 @@ class SequenceReplayBuffer(ReplayBuffer):
             env = np.searchsorted(bounds, flat, side="right")
             slot = flat - (bounds - self.filled)[env]
             keep = self._is_start(slot, env)
-            slots, envs = np.append(slots, slot[keep]), np.append(envs, env[keep])
+            slots, envs = np.concatenate((slots, slot[keep])), np.concatenate((envs, env[keep]))
             if len(slots) >= batch_size:
                 return slots[:batch_size], envs[:batch_size]
         all_slots, all_envs = self._all_starts()
@@ -211,29 +267,54 @@ class SequenceReplayBuffer(ReplayBuffer):
         starts, envs = self._draw_starts(batch_size)
         slots = (starts + np.arange(self.sequence_length + 1)[:, None]) % self.buffer_size  # [L + 1, B]
         steps = slots[:-1]
-        observations, rewards = self.observations[slots, envs], self.rewards[steps, envs]
+        rewards = self.rewards[steps, envs]
         if env is not None:
-            observations, rewards = env.normalize_obs(observations), env.normalize_reward(rewards)
-        arrays = (observations, self.actions[steps, envs], rewards, self.terminated[steps, envs])
-        return SequenceBatch(*(self.to_torch(np.asarray(array), copy=False) for array in arrays))
+            rewards = env.normalize_reward(rewards)
+        arrays = (self.actions[steps, envs], rewards, self.terminated[steps, envs])
+        rest = (self.to_torch(np.asarray(array), copy=False) for array in arrays)
+        return SequenceBatch(self._read_observations(slots, envs, env), *rest)
+
+    def _read_observations(self, slots: np.ndarray, envs: np.ndarray, env: VecNormalize | None) -> Tensor:
+        """Observations ``[L + 1, B, *obs_shape]`` of these slots, on the device."""
+        if env is not None and not env.norm_obs:
+            env = None
+        if self.frame_stack > 1 and self.device.type == "cuda" and env is None:
+            return self._stacks.read_on(self.device, slots, envs)
+        if self.frame_stack > 1:
+            observations = self._stacks.read(slots, envs)
+        else:
+            observations = self.observations[slots, envs]
+        return self.to_torch(np.asarray(self._normalize_obs(observations, env)), copy=False)
+
+    @property
+    def _stacks(self) -> StackedFrames:
+        return StackedFrames(self.observations, self.older_frames, self.frame_stack)
 
     def state_arrays(self) -> dict[str, np.ndarray]:
         """Everything stored, cut to the slots in use, for :meth:`load_state_arrays`."""
         used = int(self.filled.max())
-        names = ("observations", "actions", "rewards", "terminated", "episode_ids")
-        arrays = {name: getattr(self, name)[:used] for name in names}
+        arrays = {name: getattr(self, name)[:used] for name in self._fields()}
         counters = {"positions": self.positions, "filled": self.filled, "current_ids": self._current_ids}
-        return arrays | counters | {"next_id": np.array(self._next_id)}
+        counters["next_id"] = np.array(self._next_id)
+        if self.frame_stack > 1:
+            counters["frame_stack"] = np.array(self.frame_stack)
+        return arrays | counters
 
     def load_state_arrays(self, arrays: dict[str, np.ndarray]) -> None:
         """Take back what :meth:`state_arrays` gave.
 
         :raises ValueError: if the arrays were stored by a buffer of another size or other spaces
         """
+        stored_stack = int(arrays.get("frame_stack", 1))
+        if stored_stack != self.frame_stack:
+            raise ValueError(
+                f"stored replay arrays have frame_stack={stored_stack}, this buffer has frame_stack="
+                f"{self.frame_stack}; make it with frame_stack={stored_stack}"
+            )
         self._make_room()
         self.reset()
         used = len(arrays["rewards"])
-        for name in ("observations", "actions", "rewards", "terminated", "episode_ids"):
+        for name in self._fields():
             own = getattr(self, name)
             if used > len(own) or arrays[name].shape[1:] != own.shape[1:]:
                 raise ValueError(
@@ -243,4 +324,14 @@ class SequenceReplayBuffer(ReplayBuffer):
             own[:used] = arrays[name]
         self.positions[:], self.filled[:] = arrays["positions"], arrays["filled"]
         self._current_ids[:], self._next_id = arrays["current_ids"], int(arrays["next_id"])
+        self._unroll()
         self.pos, self.full = int(self.positions[0]), bool(self.filled.min() == self.buffer_size)
+
+    def _unroll(self) -> None:
+        """Put the oldest slot first where the ring was full and smaller than this one."""
+        for env in np.flatnonzero((self.filled < self.buffer_size) & (self.positions != self.filled)):
+            used, oldest = self.filled[env], self.positions[env]
+            for name in self._fields():
+                column = getattr(self, name)[:used, env]
+                column[:] = np.roll(column, -oldest, axis=0)
+            self.positions[env] = used
