@@ -41,7 +41,7 @@ _LOG_STD_MIN, _LOG_STD_MAX = -10.0, 2.0  # of every public model
 class TDMPC2Checkpoint(NamedTuple):
     """What a checkpoint of TD-MPC2 holds.
 
-    ``state_dict`` fits ``TDMPCWorldModel(obs_dim, action_dim, size, episodic=episodic)``.
+    ``state_dict`` fits ``TDMPCWorldModel((obs_dim,), action_dim, size, episodic=episodic)``.
     """
 
     state_dict: dict[str, Tensor]
@@ -64,7 +64,7 @@ def load_tdmpc2_state_dict(path: str | Path) -> TDMPC2Checkpoint:
     size, obs_dim, action_dim = _infer_sizes(stored, layout, path)
     episodic = any(key.startswith("_termination.") for key in stored)
     with torch.device("meta"):
-        model_state = TDMPCWorldModel(obs_dim, action_dim, size, episodic=episodic).state_dict()
+        model_state = TDMPCWorldModel((obs_dim,), action_dim, size, episodic=episodic).state_dict()
     expected = {key: tuple(value.shape) for key, value in _rename(model_state, layout).items()}
     found = {key: tuple(value.shape) for key, value in stored.items()}
     compare_shapes(found, expected, str(path), f"TD-MPC2 with {size}")

@@ -19,6 +19,7 @@ from dream_agents.agents.saving import SavedAgent
 from dream_agents.agents.task import (
     TrainingTask,
     check_numbers,
+    check_obs_type,
     discount_from_episode_length,
     make_config,
 )
@@ -27,7 +28,7 @@ from dream_agents.learners.base import Backbone, Learner
 from dream_agents.models.base import WorldModel
 from dream_agents.planners import Memory, Planner, make_planner
 from dream_agents.replay import SequenceReplayBuffer
-from dream_agents.wrappers import OBS_TYPES, task_info
+from dream_agents.wrappers import task_info
 
 SelfWorldModelAgent = TypeVar("SelfWorldModelAgent", bound="WorldModelAgent")
 
@@ -47,7 +48,7 @@ class WorldModelAgent(SavedAgent):
     :param model_size: a size of the backbone, e.g. "1M" or "5M"
     :param model_kwargs: further keyword arguments of the backbone's networks
     :param learner_kwargs: hyperparameters of the backbone's learner, e.g. ``{"autocast": "bfloat16"}``
-    :param obs_type: "state"
+    :param obs_type: "state", or "pixels" for the last three frames
     :param env_kwargs: keyword arguments of the environment, where ``env`` is an id
     :param n_envs: environments side by side, where ``env`` is an id
     :param vec_env_cls: "dummy" or "subproc" (a process each), where ``env`` is an id
@@ -68,6 +69,7 @@ class WorldModelAgent(SavedAgent):
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {
         "WorldModelPolicy": WorldModelPolicy,
         "MlpPolicy": WorldModelPolicy,
+        "CnnPolicy": WorldModelPolicy,
     }
     policy: WorldModelPolicy
     learner: Learner
@@ -171,7 +173,7 @@ class WorldModelAgent(SavedAgent):
             self._training_planner = make_planner(training_planner, **(training_planner_kwargs or {}))
         elif training_planner_kwargs:
             raise ValueError("training_planner_kwargs are given without a training_planner")
-        self._action_repeat = 1
+        self._action_repeat, self._frame_stack = 1, 1
         self._seed_phase_done = False
         if _init_setup_model:
             self._setup_model()
@@ -181,13 +183,13 @@ class WorldModelAgent(SavedAgent):
     def _setup_model(self) -> None:
         from dream_agents.registry import backbones
 
-        if self.obs_type not in OBS_TYPES:
-            raise ValueError(f"obs_type={self.obs_type!r} is not supported; choose one of {OBS_TYPES}")
+        check_obs_type(self.obs_type, self.observation_space)
         if self.env is not None:
             self._read_task(self.env)
         backbone: type[Backbone] = backbones.get(self.backbone_name)
         self.replay_buffer_kwargs = self.replay_buffer_kwargs | {
             "sequence_length": self.learner_config.horizon,
+            "frame_stack": self._frame_stack,
             "seed": self.seed,
         }
         user_kwargs = self.policy_kwargs
@@ -235,7 +237,7 @@ class WorldModelAgent(SavedAgent):
     def _read_task(self, env: VecEnv) -> None:
         """Fill in what depends on the task where the user left it open."""
         info = task_info(env)
-        self._action_repeat = info.action_repeat
+        self._action_repeat, self._frame_stack = info.action_repeat, info.frame_stack
         length = info.max_episode_steps
         if self.episodic is None:
             self.episodic = info.episodic

@@ -14,7 +14,7 @@ from stable_baselines3.common.type_aliases import GymEnv, Schedule
 from stable_baselines3.common.vec_env import VecEnv
 
 from dream_agents.registry import UnknownNameError
-from dream_agents.wrappers import make_env, make_vec_env, resolve
+from dream_agents.wrappers import OBS_TYPES, make_env, make_vec_env, resolve
 from dream_agents.wrappers.seeding import EpisodeSeeding
 
 
@@ -53,6 +53,7 @@ class TrainingTask:
             env = make_vec_env(
                 make if isinstance(env, str) else make(),
                 self.n_envs,
+                obs_type=self.obs_type,
                 vec_env_cls=self.vec_env_cls,
                 monitor=monitor,
             )
@@ -91,6 +92,19 @@ def check_spaces(env: VecEnv) -> None:
         raise ValueError(
             f"observation space {env.observation_space} is not a Box; pass the environment's id or the "
             "gymnasium.Env itself, which are flattened, or wrap it in gymnasium.wrappers.FlattenObservation"
+        )
+
+
+def check_obs_type(obs_type: str, space: spaces.Space) -> None:
+    """Raise a ValueError unless ``obs_type`` is known and ``space`` has images if and only if it says so."""
+    if obs_type not in OBS_TYPES:
+        raise ValueError(f"obs_type={obs_type!r} is not supported; choose one of {OBS_TYPES}")
+    images = len(space.shape or ()) == 3
+    if images != (obs_type == "pixels"):
+        seen, fitting = ("images", "pixels") if images else ("no images", "state")
+        raise ValueError(
+            f'obs_type="{obs_type}" does not fit an environment that observes {seen} ({space}); '
+            f'pass obs_type="{fitting}", here and to make_vec_env where it makes the environment'
         )
 
 

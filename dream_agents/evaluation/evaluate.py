@@ -148,7 +148,7 @@ def make_evaluation_env(
     :param options: keyword arguments of the environment
     """
     make = partial(_make_spaced, env, n_envs, obs_type, options)
-    return make_vec_env(make, n_envs, vec_env_cls=vec_env_cls)
+    return make_vec_env(make, n_envs, obs_type=obs_type, vec_env_cls=vec_env_cls)
 
 
 class SpacedSeeds(gym.Wrapper[Any, Any, Any, Any]):

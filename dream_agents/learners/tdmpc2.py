@@ -12,6 +12,7 @@ from torch import Tensor
 
 from dream_agents.learners.base import Learner
 from dream_agents.models.base import WorldModel
+from dream_agents.models.pixels import random_shift
 from dream_agents.models.tdmpc import TDMPCSize, TDMPCWorldModel
 from dream_agents.replay import SequenceBatch
 
@@ -29,6 +30,7 @@ class TDMPC2Config:
     :param entropy_coef: weight of the policy's scaled entropy
     :param encoder_lr_scale: learning rate of the encoder relative to the others'
     :param grad_clip_norm: largest gradient norm
+    :param random_shift: pixels by which observed images are shifted at most, to augment them
     :param autocast: "bfloat16" runs the networks under autocast, None in float32
     :param compile: compile the losses with ``torch.compile``
     """
@@ -42,12 +44,15 @@ class TDMPC2Config:
     entropy_coef: float = 1e-4
     encoder_lr_scale: float = 0.3
     grad_clip_norm: float = 20.0
+    random_shift: int = 3
     autocast: str | None = None
     compile: bool = False
 
     def __post_init__(self) -> None:
         if self.autocast not in (None, "bfloat16"):
             raise ValueError(f'autocast={self.autocast!r} is not known; use "bfloat16" or None')
+        if self.random_shift < 0:
+            raise ValueError(f"random_shift={self.random_shift} must be at least 0")
         if self.horizon < 1:
             raise ValueError(f"horizon={self.horizon} is too short; use at least 1")
 
@@ -142,6 +147,9 @@ class TDMPC2Learner(Learner):
         :param batch: sub-sequences of ``horizon`` steps
         """
         self.world_model.train()
+        if batch.observations.dim() == 5:  # images
+            shifted = random_shift(batch.observations, self.config.random_shift, self.generator)
+            batch = batch._replace(observations=shifted)
         with torch.no_grad(), self._autocast():
             next_latents, td_target = self.targets(batch, self._random_pair())
         with self._autocast():
@@ -238,16 +246,11 @@ class TDMPC2Backbone:
         episodic: bool = False,
         **kwargs: Any,
     ) -> TDMPCWorldModel:
-        """Make the networks for flat observations.
+        """Make the networks.
 
-        :raises ValueError: if observations are not flat
+        :raises ValueError: if observations are neither flat nor images
         """
-        if len(obs_shape) != 1:
-            raise ValueError(
-                f"observations of shape {obs_shape} are not flat; the tdmpc2 backbone takes shape (n,), "
-                "wrap the environment in gymnasium.wrappers.FlattenObservation"
-            )
-        return TDMPCWorldModel(obs_shape[0], action_dim, model_size, discount, episodic, **kwargs)
+        return TDMPCWorldModel(obs_shape, action_dim, model_size, discount, episodic, **kwargs)
 
     @staticmethod
     def build_learner(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from dream_agents.models.base import WorldModel
 from dream_agents.models.heads import SquashedGaussian, TwoHot
 from dream_agents.models.layers import EnsembleLinear, NormedLinear, SimNorm, initialize, mlp
 from dream_agents.models.linear import packable
+from dream_agents.models.pixels import PixelEncoder
 from dream_agents.models.tdmpc_planning import PreparedTDMPC, join
 from dream_agents.models.weights import WeightsWatch
 
@@ -88,7 +90,8 @@ class ValueEnsemble(nn.Sequential):
 class TDMPCWorldModel(WorldModel):
     """Encoder, latent dynamics, reward, termination, policy prior and Q ensemble.
 
-    :param obs_dim: size of the flat observation
+    :param obs_shape: ``(n,)`` for flat observations, or ``(channels, height, width)`` for images, whose encoder
+        decides the latent's width: 512 for 64 x 64 pixels
     :param action_dim: number of action dimensions
     :param size: widths, or the name of one of :data:`TDMPC_SIZES`
     :param discount: discount factor of the predicted returns
@@ -96,13 +99,15 @@ class TDMPCWorldModel(WorldModel):
     :param log_std_min: lower end of the policy's log standard deviation
     :param log_std_max: upper end of the policy's log standard deviation
     :param value_dropout: dropout in the first layer of each Q-network while training
+    :param num_channels: filters of the encoder of images
+    :raises ValueError: for observations that are neither, and images that the encoder can't take
     """
 
     takes_action_in_value = True
 
     def __init__(
         self,
-        obs_dim: int,
+        obs_shape: tuple[int, ...],
         action_dim: int,
         size: TDMPCSize | str = "5M",
         discount: float = 0.99,
@@ -110,10 +115,12 @@ class TDMPCWorldModel(WorldModel):
         log_std_min: float = -10.0,
         log_std_max: float = 2.0,
         value_dropout: float = 0.01,
+        num_channels: int = 32,
     ):
         super().__init__()
-        self.size = size = get_size(size)
-        self.obs_dim, self.action_dim, self.latent_dim = obs_dim, action_dim, size.latent_dim
+        self.encoder, size = _make_encoder(obs_shape, get_size(size), num_channels)
+        self.size = size
+        self.obs_shape, self.action_dim, self.latent_dim = obs_shape, action_dim, size.latent_dim
         self.num_values, self.discount, self.episodic = size.num_values, discount, episodic
         self.log_std_min, self.log_std_max = log_std_min, log_std_max
         hidden = [size.mlp_dim] * 2
@@ -121,17 +128,10 @@ class TDMPCWorldModel(WorldModel):
         self._packed: tuple[WeightsWatch, PreparedTDMPC] | None = None
         self.two_hot = TwoHot()
         bins = self.two_hot.num_bins
-
-        def to_latent(in_features: int) -> NormedLinear:
-            return NormedLinear(in_features, size.latent_dim, SimNorm(size.simnorm_dim))
-
-        widths = [obs_dim, *[size.enc_dim] * max(size.num_enc_layers - 1, 1)]
-        layers = [NormedLinear(i, o) for i, o in itertools.pairwise(widths)]
-        self.encoder = nn.Sequential(*layers, to_latent(size.enc_dim))
         self.dynamics = nn.Sequential(
             NormedLinear(z_action_dim, size.mlp_dim),
             NormedLinear(size.mlp_dim, size.mlp_dim),
-            to_latent(size.mlp_dim),
+            _to_latent(size.mlp_dim, size),
         )
         self.reward_head = mlp(z_action_dim, hidden, bins)
         self.termination_head = mlp(size.latent_dim, hidden, 1) if episodic else None
@@ -149,7 +149,7 @@ class TDMPCWorldModel(WorldModel):
         return self.two_hot.bins.device
 
     def encode(self, obs: Tensor) -> Tensor:
-        """Latents ``[..., Z]`` of flat observations ``[..., obs_dim]``."""
+        """Latents ``[..., Z]`` of observations ``[..., *obs_shape]``, images as bytes."""
         return self.encoder(obs)
 
     def observe(
@@ -222,6 +222,27 @@ class TDMPCWorldModel(WorldModel):
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_packed": None}
+
+
+def _make_encoder(
+    obs_shape: tuple[int, ...], size: TDMPCSize, num_channels: int
+) -> tuple[nn.Sequential, TDMPCSize]:
+    """The encoder of flat observations or of images, and the widths with the latent that it gives."""
+    if len(obs_shape) == 3:
+        encoder = PixelEncoder(obs_shape, num_channels, size.simnorm_dim)
+        return encoder, dataclasses.replace(size, latent_dim=encoder.out_features)
+    if len(obs_shape) != 1:
+        raise ValueError(
+            f"observations of shape {obs_shape} are neither flat, shape (n,), nor images, shape (channels, height, "
+            "width); wrap the environment in gymnasium.wrappers.FlattenObservation"
+        )
+    widths = [*obs_shape, *[size.enc_dim] * max(size.num_enc_layers - 1, 1)]
+    layers = [NormedLinear(i, o) for i, o in itertools.pairwise(widths)]
+    return nn.Sequential(*layers, _to_latent(size.enc_dim, size)), size
+
+
+def _to_latent(in_features: int, size: TDMPCSize) -> NormedLinear:
+    return NormedLinear(in_features, size.latent_dim, SimNorm(size.simnorm_dim))
 
 
 def get_size(size: TDMPCSize | str) -> TDMPCSize:

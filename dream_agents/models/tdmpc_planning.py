@@ -21,6 +21,7 @@ from dream_agents.models.heads import SquashedGaussian, TwoHot, symexp
 from dream_agents.models.layers import EnsembleLinear, NormedLinear, SimNorm, mish_with_pullback
 from dream_agents.models.linear import Product
 from dream_agents.models.objective import Objective, discounts
+from dream_agents.models.pixels import PixelEncoder
 
 if TYPE_CHECKING:
     from dream_agents.models.tdmpc import TDMPCWorldModel, ValueEnsemble
@@ -52,7 +53,8 @@ class PreparedTDMPC(WorldModel):
             model.num_values,
         )
         self.episodic, self.discount = model.episodic, model.discount
-        self._encoder = Chain(model.encoder, pack)
+        images = isinstance(model.encoder, PixelEncoder)
+        self._encoder = model.encoder if images else Chain(model.encoder, pack)
         self._dynamics = Chain(model.dynamics, pack)
         self._policy = Chain(model.policy_head, pack)
         self._heads = Heads(model.reward_head, model.value_heads, pack)

@@ -106,8 +106,16 @@ class TestErrors:
         assert agent.observation_space.shape == (5,)
 
     def test_images_of_a_vec_env(self, make_dream):
-        with pytest.raises(ValueError, match="are not flat"):
+        with pytest.raises(
+            ValueError, match=r'(?s)obs_type="state" .* observes images.*pass obs_type="pixels"'
+        ):
             make_dream(DummyVecEnv([Images]))
+
+    def test_numbers_of_a_vec_env(self, make_dream, walk):
+        with pytest.raises(
+            ValueError, match=r'obs_type="pixels" .* observes no images.*pass obs_type="state"'
+        ):
+            make_dream(DummyVecEnv([walk]), obs_type="pixels")
 
     def test_unknown_environment(self, make_dream):
         with pytest.raises(ValueError, match='did you mean "dmc_cartpole-balance-v0"'):
@@ -134,7 +142,7 @@ class TestErrors:
             ({"replay_buffer_class": ReplayBuffer}, "must be a SequenceReplayBuffer"),
             ({"buffer_size": 4}, "buffer_size=4 over 1 environments leaves 4 slots each"),
             ({"vec_env_cls": "thread"}, "vec_env_cls='thread' is not supported"),
-            ({"policy": "CnnPolicy"}, "CnnPolicy"),
+            ({"policy": "MultiInputPolicy"}, "MultiInputPolicy"),
         ],
         ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
     )

@@ -12,7 +12,7 @@ H, B = 3, 32
 
 
 def make_learner(discount=0.5, episodic=False, **kwargs):
-    model = TDMPCWorldModel(2, 1, SIZE, discount, episodic)
+    model = TDMPCWorldModel((2,), 1, SIZE, discount, episodic)
     kwargs = {"learning_rate": 3e-3, "tau": 0.2, **kwargs}
     return TDMPC2Learner(model, TDMPC2Config(), generator=torch.Generator().manual_seed(0), **kwargs)
 
@@ -80,7 +80,7 @@ def test_autocast_learns_the_same():
     errors = []
     for autocast in (None, "bfloat16"):
         torch.manual_seed(0)
-        model = TDMPCWorldModel(2, 1, SIZE, 0.5)
+        model = TDMPCWorldModel((2,), 1, SIZE, 0.5)
         config = TDMPC2Config(autocast=autocast)
         learner = TDMPC2Learner(model, config, 3e-3, 0.2, torch.Generator().manual_seed(0))
         for _ in range(500):

@@ -150,7 +150,7 @@ def clipped_gradients(loss, weights, largest):
 def make_model(episodic=False, **kwargs):
     """A tiny model all of whose parameters matter, targets apart from the online values."""
     kwargs = {"discount": 0.9, "value_dropout": 0.0, **kwargs}
-    model = TDMPCWorldModel(OBS, A, SIZE, episodic=episodic, **kwargs)
+    model = TDMPCWorldModel((OBS,), A, SIZE, episodic=episodic, **kwargs)
     for parameter in model.parameters():
         parameter.data += 0.3 * torch.randn_like(parameter)
     return model

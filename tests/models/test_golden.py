@@ -33,7 +33,7 @@ def world_model(
         path.write_bytes(content.read())
     checkpoint = load_tdmpc2_state_dict(path)
     model = TDMPCWorldModel(
-        checkpoint.obs_dim, checkpoint.action_dim, checkpoint.size, episodic=checkpoint.episodic
+        (checkpoint.obs_dim,), checkpoint.action_dim, checkpoint.size, episodic=checkpoint.episodic
     )
     model.load_state_dict(checkpoint.state_dict)
     return model.eval()
@@ -61,7 +61,7 @@ def test_sizes_follow_from_the_checkpoint(
 ) -> None:
     meta = ast.literal_eval(str(golden["meta"]))
     size = world_model.size
-    assert (world_model.obs_dim, world_model.action_dim) == (meta["obs_dim"], meta["action_dim"])
+    assert (world_model.obs_shape, world_model.action_dim) == ((meta["obs_dim"],), meta["action_dim"])
     assert (size.enc_dim, size.mlp_dim, size.latent_dim) == (
         meta["enc_dim"],
         meta["mlp_dim"],

@@ -16,7 +16,7 @@ OBS, ACTIONS = 7, 3
 @pytest.fixture(params=[False, True], ids=["endless", "episodic"])
 def model(request):
     torch.manual_seed(0)
-    model = TDMPCWorldModel(OBS, ACTIONS, TDMPCSize(64, 256, 128, 2, 3), episodic=request.param)
+    model = TDMPCWorldModel((OBS,), ACTIONS, TDMPCSize(64, 256, 128, 2, 3), episodic=request.param)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.05 * torch.randn_like(parameter))

@@ -61,7 +61,7 @@ class PointMassQ(PointMass):
 
 def tiny_tdmpc(episodic=False):
     size = TDMPCSize(enc_dim=8, mlp_dim=16, latent_dim=16, num_enc_layers=2, num_values=3)
-    model = TDMPCWorldModel(3, A, size, discount=0.9, episodic=episodic)
+    model = TDMPCWorldModel((3,), A, size, discount=0.9, episodic=episodic)
     for parameter in model.parameters():
         parameter.data += 0.3 * torch.randn_like(parameter)
     return model.eval()

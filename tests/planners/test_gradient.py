@@ -13,7 +13,7 @@ TINY = TDMPCSize(8, 16, 16, 2, 3)
 
 
 def make_model(size=TINY, episodic=False):
-    model = TDMPCWorldModel(3, 2, size, discount=0.9, episodic=episodic)
+    model = TDMPCWorldModel((3,), 2, size, discount=0.9, episodic=episodic)
     for parameter in model.parameters():
         parameter.data += (0.3 if parameter.shape[-1] < 64 else 0.05) * torch.randn_like(parameter)
     return model.eval()
@@ -62,7 +62,7 @@ def test_real_sizes_in_single_precision(candidates):
 
 def test_equal_members_have_a_finite_gradient():
     """The standard deviation of values that agree has none."""
-    model = TDMPCWorldModel(3, 2, TINY).eval()  # new: all values are 0
+    model = TDMPCWorldModel((3,), 2, TINY).eval()  # new: all values are 0
     z, actions = problem(model, 2, 3, 3)
     objective, gradient = model.prepared().objective_and_gradient(z, actions, 1.0)
     assert torch.isfinite(gradient).all()

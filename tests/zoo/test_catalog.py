@@ -52,7 +52,7 @@ def test_environment_names_its_best_entry(entry: Path, embedded: Path) -> None:
         embed(entry, embedded, name, mean)
     assert zoo.card("Pendulum-v1").name == "b-pendulum"
     assert zoo.card("Pendulum").name == "b-pendulum"
-    assert zoo.load("Pendulum-v1", device="cpu").world_model.obs_dim == 3
+    assert zoo.load("Pendulum-v1", device="cpu").world_model.obs_shape == (3,)
     with pytest.raises(UnknownNameError, match=r'"MountainCarContinuous-v0" is not a zoo entry'):
         zoo.card("MountainCarContinuous-v0")
 

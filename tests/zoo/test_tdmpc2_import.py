@@ -47,7 +47,7 @@ def changed(checkpoints: Path, tmp_path: Path) -> Callable[..., Path]:
 
 def make_model(path: Path) -> TDMPCWorldModel:
     state, size, obs_dim, action_dim, episodic = load_tdmpc2_state_dict(path)
-    model = TDMPCWorldModel(obs_dim, action_dim, size, episodic=episodic)
+    model = TDMPCWorldModel((obs_dim,), action_dim, size, episodic=episodic)
     model.load_state_dict(state)
     return model
 
@@ -79,7 +79,7 @@ def test_export_is_what_was_imported(checkpoints: Path, tmp_path: Path, layout: 
 @pytest.mark.parametrize("layout", ["new", "old"])
 @pytest.mark.parametrize("size", [TDMPCSize(16, 24, 32, 3, 4), TDMPCSize(8, 8, 8, 2, 1)])
 def test_other_sizes_and_termination_survive(size: TDMPCSize, layout: str, tmp_path: Path) -> None:
-    model = TDMPCWorldModel(5, 3, size, episodic=True)
+    model = TDMPCWorldModel((5,), 3, size, episodic=True)
     torch.save(to_tdmpc2_state_dict(model, layout), tmp_path / "bare.pt")
     found = load_tdmpc2_state_dict(tmp_path / "bare.pt")
     assert found[1:] == (size, 5, 3, True)
@@ -197,7 +197,7 @@ def test_code_in_a_checkpoint_is_not_run(tmp_path: Path) -> None:
 
 
 def test_only_public_layouts_and_policies_are_exported() -> None:
-    model = TDMPCWorldModel(3, 1, TDMPCSize(8, 8, 8, 2, 2))
+    model = TDMPCWorldModel((3,), 1, TDMPCSize(8, 8, 8, 2, 2))
     with pytest.raises(ZooError, match="layout = 'newest'"):
         to_tdmpc2_state_dict(model, "newest")
     model.log_std_min = -5.0
