@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import functools
 import importlib
-import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from types import SimpleNamespace
 from typing import Any
 
 import gymnasium as gym
 
-from dream_agents.wrappers import gl
+from dream_agents.wrappers import dmcontrol_custom, gl
 from dream_agents.wrappers.base import TableSuite, Task
-from dream_agents.wrappers.dmcontrol_tasks import TASKS
+from dream_agents.wrappers.dmcontrol_tasks import CUSTOM_TASKS, TASKS
 from dream_agents.wrappers.repeat import ActionRepeat
 from dream_agents.wrappers.spaces import UnitAction, normalize_action, normalize_observation
 
@@ -40,7 +40,7 @@ def make_dmcontrol(
     camera_id: int | str | None = None,
     task_kwargs: Mapping[str, Any] | None = None,
 ) -> gym.Env[Any, Any]:
-    """Make a task of the DeepMind Control Suite, without a time limit in decisions.
+    """Make a task of the DeepMind Control Suite, or one that TD-MPC2 added, without a time limit in decisions.
 
     `gymnasium.make` and `make_env` add the limit. `env.unwrapped` is Shimmy's environment, and
     `env.unwrapped.physics` dm_control's simulator.
@@ -68,7 +68,8 @@ def make_dmcontrol(
     if camera_id is None:
         camera_id = 2 if domain == "quadruped" else 0
     defaults = {"random": 0} if domain == "lqr" else {}
-    simulation = suite.load(
+    custom = any(row[:2] == (domain, task) for row in CUSTOM_TASKS)
+    simulation = (dmcontrol_custom if custom else suite).load(
         domain,
         task,
         task_kwargs={**defaults, **(task_kwargs or {})},
@@ -121,11 +122,12 @@ SUITE = TableSuite(
             episodic=_is_episodic(domain),
             observation_size=observation_size,
             action_size=action_size,
+            sized_images=True,
         )
-        for domain, task, observation_size, action_size in TASKS
+        for domain, task, observation_size, action_size in TASKS + CUSTOM_TASKS
     ),
 )
-"""Every task of `dm_control.suite.ALL_TASKS`: 500 decisions of 2 frames."""
+"""Every task of `dm_control.suite.ALL_TASKS`, then those that TD-MPC2 added: 500 decisions of 2 frames."""
 
 
 @functools.cache
@@ -137,10 +139,8 @@ def _import_without_gl() -> tuple[Any, Callable[..., gym.Env[Any, Any]]]:
     the first image is asked for. Where the program has imported dm_control itself, it stays as it is.
     """
     first = "dm_control._render" not in sys.modules
-    wanted = os.environ.get("MUJOCO_GL")
-    if first and (wanted not in gl.HEADLESS or gl.is_usable(wanted)):
-        import mujoco  # noqa: F401  # mujoco chooses its own GLContext on import; leave it that
     try:
+        gl.import_mujoco()  # it chooses its own OpenGL context on import; leave it that
         with gl.switched_off() if first else nullcontext():
             from dm_control import _render, suite
             from shimmy.dm_control_compatibility import DmControlCompatibilityV0
@@ -162,14 +162,16 @@ def _render_on_demand(*args: Any, **kwargs: Any) -> Any:
 
 
 def _load_renderer() -> None:
-    """Have dm_control render with the backend that `gl.select_backend` chooses.
+    """Have dm_control render with the backend that `gl.select_backend` chooses, and free it before it is too late.
 
     :raises RenderingUnavailableError: if none works
     """
     from dm_control import _render
+    from dm_control._render import base
 
     if gl.select_backend() != _render.BACKEND:
         importlib.reload(_render)
+    base.atexit = SimpleNamespace(register=gl.at_exit)
 
 
 def _reset_without_gl(physics: Any) -> None:

@@ -1,4 +1,4 @@
-"""The tasks of the DeepMind Control Suite, so that listing them does not import it."""
+"""The tasks of the DeepMind Control Suite and those that TD-MPC2 added, so that listing them imports neither."""
 
 from __future__ import annotations
 
@@ -56,3 +56,18 @@ TASKS: tuple[tuple[str, str, int, int], ...] = (
     ("walker", "run", 24, 6),
 )
 """Domain, task, numbers in an observation, numbers in an action: `dm_control.suite.ALL_TASKS` of 1.0.28."""
+
+CUSTOM_TASKS: tuple[tuple[str, str, int, int], ...] = (
+    ("ball_in_cup", "spin", 8, 2),
+    ("cheetah", "jump", 17, 6),
+    ("cheetah", "run_back", 17, 6),
+    ("cheetah", "run_backwards", 17, 6),
+    ("cheetah", "run_front", 17, 6),
+    ("hopper", "hop_backwards", 15, 4),
+    ("pendulum", "spin", 3, 1),
+    ("reacher", "three_easy", 8, 3),
+    ("reacher", "three_hard", 8, 3),
+    ("walker", "run_backwards", 24, 6),
+    ("walker", "walk_backwards", 24, 6),
+)
+"""The same of the tasks that TD-MPC2 added (see `dmcontrol_custom`)."""

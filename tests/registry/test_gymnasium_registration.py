@@ -21,7 +21,7 @@ def episode_start(env):
 
 def test_every_id_of_the_table_is_registered_with_its_limit():
     ids = suites.get("dmc").ids()
-    assert len(ids) == 51
+    assert len(ids) == 51 + 11
     for id in ids:
         assert gymnasium.spec(id).max_episode_steps == 500
 
@@ -72,5 +72,5 @@ print(len(gymnasium.registry), bool({"dm_control", "mujoco"} & set(sys.modules))
 """
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     count, simulator = done.stdout.split()
-    assert int(count) == 51 + 28  # dm_control's tasks and HumanoidBench's
+    assert int(count) == 51 + 11 + 50 + 28  # dm_control's tasks, TD-MPC2's, Meta-World's and HumanoidBench's
     assert simulator == "False"
