@@ -51,6 +51,7 @@ suites: Registry[Suite] = Registry(
     "dream_agents.suites",
     {
         "dmc": "dream_agents.wrappers.dmcontrol:SUITE",
+        "metaworld": "dream_agents.wrappers.metaworld:SUITE",
         "humanoid_bench": "dream_agents.wrappers.humanoid_bench.suite:SUITE",
         "gymnasium": "dream_agents.wrappers.gymnasium_ids:SUITE",
     },
