@@ -8,6 +8,7 @@ from dream_agents.wrappers.gl import RenderingUnavailableError
 from dream_agents.wrappers.humanoid_bench.official import AssetsUnavailableError
 from dream_agents.wrappers.info import EnvInfo, TaskInfo, task_info
 from dream_agents.wrappers.make import OBS_TYPES, describe, make_env, make_vec_env, resolve
+from dream_agents.wrappers.pixels import observe_pixels
 from dream_agents.wrappers.repeat import ActionRepeat
 from dream_agents.wrappers.spaces import UnitAction, normalize
 
@@ -26,6 +27,7 @@ __all__ = [
     "make_env",
     "make_vec_env",
     "normalize",
+    "observe_pixels",
     "resolve",
     "task_info",
 ]

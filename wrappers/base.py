@@ -37,6 +37,8 @@ class Task:
     """Numbers in a state observation; None if only making the environment tells."""
     action_size: int | None = None
     """Numbers in an action; None if only making the environment tells."""
+    sized_images: bool = False
+    """Whether the entry point takes the `height` and `width` of rendered images."""
     target_return: float | None = None
     """Return at which the benchmark counts an episode as a success; None if it names none."""
     random_return: float | None = None

@@ -21,6 +21,8 @@ class TaskInfo:
     """Decisions after which an episode is truncated; None for no limit."""
     episodic: bool
     """Whether an episode may end by `terminated`, before the time limit."""
+    frame_stack: int = 1
+    """Images in an observation, along its first axis."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +53,9 @@ class EnvInfo:
 def task_info(env: gym.Env[Any, Any] | VecEnv) -> TaskInfo:
     """Tell what a step and an episode of an environment, or of a VecEnv's first one, are.
 
-    The action repeat and `episodic` stand in the environment's `metadata`, under these names; where they do
-    not, the repeat is 1 and episodes may end. The limit is that of Gymnasium's `TimeLimit`.
+    The action repeat, `episodic` and `frame_stack` stand in the environment's `metadata`, under these names;
+    where they do not, the repeat and the stack are 1 and episodes may end. The limit is that of Gymnasium's
+    `TimeLimit`.
     """
     if isinstance(env, gym.Env):
         metadata = env.metadata
@@ -66,4 +69,5 @@ def task_info(env: gym.Env[Any, Any] | VecEnv) -> TaskInfo:
         action_repeat=metadata.get("action_repeat", 1),
         max_episode_steps=limit,
         episodic=metadata.get("episodic", True),
+        frame_stack=metadata.get("frame_stack", 1),
     )

@@ -12,14 +12,15 @@ import gymnasium as gym
 
 from dream_agents.registry import PluginError, UnknownNameError, suites
 from dream_agents.registry.environments import register_suite
-from dream_agents.wrappers.base import Suite
+from dream_agents.wrappers.base import Suite, Task
 from dream_agents.wrappers.info import EnvInfo, task_info
-from dream_agents.wrappers.spaces import normalize
+from dream_agents.wrappers.pixels import IMAGE_SIZE, observe_pixels
+from dream_agents.wrappers.spaces import normalize, normalize_action
 
 if TYPE_CHECKING:
     from stable_baselines3.common.vec_env import VecEnv
 
-OBS_TYPES = ("state",)
+OBS_TYPES = ("state", "pixels")
 """Values of `obs_type`."""
 
 EnvLike = str | gym.Env[Any, Any] | Callable[[], gym.Env[Any, Any]]
@@ -34,10 +35,11 @@ def make_env(
     seed: int | None = None,
     **options: Any,
 ) -> gym.Env[Any, Any]:
-    """Make an environment: flat float32 observation, action in ``Box(-1, 1, (A,), float32)``.
+    """Make an environment: flat float32 observation or images, action in ``Box(-1, 1, (A,), float32)``.
 
         >>> env = make_env("dmc_walker-walk-v0", seed=1)
         >>> env = make_env("walker-walk")               # TD-MPC2's spelling
+        >>> env = make_env("walker-walk", obs_type="pixels")
         >>> env = make_env("Pendulum-v1")               # any Gymnasium id with continuous actions
         >>> env = make_env(lambda: MyEnv(difficulty=3))
 
@@ -45,22 +47,27 @@ def make_env(
         ready `gymnasium.Env`, or a function without arguments that makes one. An environment that has the
         right spaces already is returned as it is.
     :param render_mode: as for `gymnasium.make`: ``"rgb_array"`` for images
-    :param obs_type: what is observed: ``"state"``, a vector of numbers
+    :param obs_type: what is observed: ``"state"``, a vector of numbers; or ``"pixels"``, the last three frames
+        that the environment renders, uint8 ``Box(0, 255, (9, 64, 64))`` (see `observe_pixels`). Images that a
+        ready environment observes stay as they are.
     :param seed: makes the environment's whole random stream, and that of `action_space.sample`,
         reproducible; `reset` without a seed continues the stream
     :param options: keyword arguments of the environment
     :raises UnknownNameError: (a `ValueError`) if no environment has that name
     :raises ValueError: if `obs_type` is unknown, or the environment's spaces cannot be brought into form
+    :raises RenderingUnavailableError: if images are asked for where no OpenGL backend works
     :raises TypeError: if `id` is none of the above, or options are given with a ready environment
     """
     if obs_type not in OBS_TYPES:
         raise ValueError(f"obs_type={obs_type!r} is not supported; choose from {OBS_TYPES}")
     if isinstance(id, str):
         suite, canonical = resolve(id)
+        if obs_type == "pixels":
+            render_mode, options = _image_options(suite.task(canonical), render_mode, options)
         env = suite.make(canonical, render_mode=render_mode, **options)
     else:
         env = _ready_made(id, render_mode, options)
-    env = normalize(env)
+    env = normalize(env) if obs_type == "state" else normalize_action(observe_pixels(env))
     if seed is not None:
         env.reset(seed=seed)
         env.action_space.seed(seed)
@@ -180,6 +187,19 @@ def _suites() -> Iterator[Suite]:
             continue
         register_suite(suite)
         yield suite
+
+
+def _image_options(
+    task: Task, render_mode: str | None, options: dict[str, Any]
+) -> tuple[str, dict[str, Any]]:
+    """Return the render mode and the options with which an environment renders what is observed."""
+    if render_mode not in (None, "rgb_array"):
+        raise ValueError(
+            f'render_mode={render_mode!r} does not go with obs_type="pixels", which observes what '
+            'render_mode="rgb_array" shows; leave it out'
+        )
+    sizes = {"height": IMAGE_SIZE, "width": IMAGE_SIZE} if task.sized_images else {}
+    return "rgb_array", sizes | options
 
 
 def _ready_made(

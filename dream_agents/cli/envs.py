@@ -10,6 +10,8 @@ import typer
 from dream_agents.cli.console import console, say
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from dream_agents.wrappers.base import Task
 
 Pattern = Annotated[str, typer.Argument(metavar="[FILTER]", help="Part of an id or another name of it.")]
@@ -32,29 +34,35 @@ _WIDE = 100  # columns of a terminal that has room for other names
 
 
 def envs(pattern: Pattern = "", suite: SuiteName = None, as_json: AsJson = False) -> None:
-    """List environments: sizes, decisions an episode, frames a decision, the benchmark's target, other names."""
+    """List environments by suite: sizes, decisions an episode, frames a decision, targets, other names."""
     rows = _find(pattern, suite)
     if as_json:
         typer.echo(json.dumps(rows, indent=2))
         return
+    wide = console.width >= _WIDE
+    for name in dict.fromkeys(row["suite"] for row in rows):
+        console.print(_table(name, [row for row in rows if row["suite"] == name], wide))
+    if len(rows) > 1:
+        say(f"{len(rows)} environments. Any other Gymnasium id with continuous actions works, too.")
+
+
+def _table(suite: str, rows: list[dict[str, Any]], with_aliases: bool) -> Table:
+    """Tabulate the environments of one suite."""
     from rich.table import Table
 
-    table = Table()
+    table = Table(title=suite)
     table.add_column("id", no_wrap=True)
     columns = dict(_COLUMNS)
     if all(row["target_return"] is None for row in rows):
         del columns["target_return"]
     for heading in columns.values():
         table.add_column(heading, justify="right", no_wrap=True)
-    wide = console.width >= _WIDE
-    if wide:
+    if with_aliases:
         table.add_column("also called")
     for row in rows:
         figures = [_text(row[name]) for name in columns]
-        table.add_row(row["id"], *figures, *([", ".join(row["aliases"])] if wide else []))
-    console.print(table)
-    if len(rows) > 1:
-        say(f"{len(rows)} environments. Any other Gymnasium id with continuous actions works, too.")
+        table.add_row(row["id"], *figures, *([", ".join(row["aliases"])] if with_aliases else []))
+    return table
 
 
 def _text(figure: float | None) -> str:

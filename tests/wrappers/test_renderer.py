@@ -55,24 +55,34 @@ def test_an_environment_renders_again_after_close():
     assert np.array_equal(env.render(), before)
 
 
-def in_a_new_process(code):
+def in_a_new_process(code, **variables):
     """Run code; return what it prints, errors included."""
+    environment = {key: value for key, value in os.environ.items() if key != "PYOPENGL_PLATFORM"}
     result = subprocess.run(
         [sys.executable, "-c", f"from dream_agents import make_env\n{code}"],
         capture_output=True,
         text=True,
         timeout=120,
-        env={**os.environ},
+        env={**environment, **variables},
     )
     return result.stdout + result.stderr
 
 
 MAKE = f"env = make_env('humanoid_h1-run-v0', seed=0, **{PIXELS})\nenv.render()\n"
+# What weakref.finalize has done in atexit since its first use, here, comes after OpenGL's end there.
+FINALIZE_FIRST = "import tempfile\nfolder = tempfile.TemporaryDirectory()\n"
+CLOSE_LAST = "import atexit\natexit.register(env.close)\n"
+DM_CONTROL = f"other = make_env('dmc_cartpole-balance-v0', seed=0, **{PIXELS})\nother.render()\n"
 
 
-@pytest.mark.parametrize("ending", ["", "import atexit\natexit.register(env.close)"])
-def test_python_ends_quietly_with_a_renderer_open(ending):
-    assert in_a_new_process(MAKE + ending) == ""
+@pytest.mark.parametrize("backend", [backend for backend in gl.HEADLESS if gl.is_usable(backend)])
+@pytest.mark.parametrize(
+    "code",
+    [FINALIZE_FIRST + MAKE, MAKE + CLOSE_LAST, MAKE + DM_CONTROL, FINALIZE_FIRST + DM_CONTROL + MAKE],
+    ids=["open", "closed last", "before dm_control", "after dm_control"],
+)
+def test_python_ends_quietly_with_renderers_open(code, backend):
+    assert in_a_new_process(code, MUJOCO_GL=backend) == ""
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")

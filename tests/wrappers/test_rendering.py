@@ -14,7 +14,7 @@ from dream_agents.wrappers import RenderingUnavailableError, gl
 
 HEADLESS = [backend for backend in gl.HEADLESS if gl.is_usable(backend)]
 needs_gl = pytest.mark.skipif(not HEADLESS, reason="neither EGL nor OSMesa works here")
-IDS = ("dmc_walker-walk-v0", "dmc_quadruped-escape-v0")
+DMC = ("dmc_walker-walk-v0", "dmc_quadruped-escape-v0")
 
 
 def run(code, **variables):
@@ -25,28 +25,35 @@ def run(code, **variables):
     return subprocess.run(command, env={**environment, **variables}, capture_output=True, text=True)
 
 
-PLAY = f"""
+PLAY = """
 from dream_agents import make_env
-for id in {IDS}:
+for id in {ids}:
     env = make_env(id, seed=0)
     env.reset()
     for _ in range(3):
         env.step(env.action_space.sample())
 """
+PLAY_DMC = PLAY.format(ids=DMC)
 
 
 @pytest.mark.parametrize("variables", [{}, {"MUJOCO_GL": "disable"}], ids=["unset", "disable"])
 def test_state_observations_load_no_opengl(variables):
     report = "print(os.environ.get('MUJOCO_GL'), 'OpenGL' in sys.modules, env.unwrapped.physics._contexts)"
-    done = run(f"{PLAY}\nimport os, sys\n{report}", **variables)
+    done = run(f"{PLAY_DMC}\nimport os, sys\n{report}", **variables)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == [str(variables.get("MUJOCO_GL")), "False", "None"]
 
 
-@pytest.mark.parametrize("backend", ["egl", "osmesa", "glfw"])
-def test_state_observations_work_although_the_wanted_backend_does_not(backend):
-    pretend = "from dream_agents.wrappers import gl\ngl.is_usable = lambda backend: False\n"
-    done = run(f"{pretend}{PLAY}\nimport sys\nassert 'OpenGL' not in sys.modules", MUJOCO_GL=backend)
+@pytest.mark.parametrize("backend", gl.HEADLESS)
+@pytest.mark.parametrize(
+    "ids", [DMC, ["metaworld_reach-v3"], ["humanoid_h1-reach-v0"]], ids=["dmc", "metaworld", "humanoid_bench"]
+)
+def test_state_observations_work_although_the_wanted_backend_does_not(ids, backend):
+    pretend = (
+        "import sys\nsys.modules['OpenGL'] = None\n"
+        "from dream_agents.wrappers import gl\ngl.is_usable = lambda backend: False\n"
+    )
+    done = run(pretend + PLAY.format(ids=ids), MUJOCO_GL=backend)
     assert done.returncode == 0, done.stderr
 
 
@@ -75,7 +82,7 @@ def test_images_without_a_display(backend):
 
 @needs_gl
 def test_simulator_of_a_state_environment_can_be_rendered_too():
-    done = run(PLAY + "assert env.unwrapped.physics.render(48, 64).std() > 5\nenv.close()")
+    done = run(PLAY_DMC + "assert env.unwrapped.physics.render(48, 64).std() > 5\nenv.close()")
     assert done.returncode == 0, done.stderr
 
 

@@ -61,6 +61,7 @@ def _entry(robot: Robot, task: Task) -> Entry:
         episodic=task.episodic,
         observation_size=2 * robot.qpos_size - 1 + 13 * props + goal,
         action_size=robot.action_size,
+        sized_images=True,
         target_return=task.target,
         random_return=RANDOM_RETURNS.get(robot.name, {}).get(task.name),
     )

@@ -1,27 +1,20 @@
-"""What HumanoidBench's environments promise: spaces, episodes, random streams, errors."""
+"""What HumanoidBench's environments promise beside what every environment does: sizes, episodes, resets, errors."""
 
 import copy
-import hashlib
-import inspect
-import json
 import os
 import pickle
 import subprocess
 import sys
-import warnings
 
-import gymnasium
 import numpy as np
 import pytest
-from gymnasium.utils.env_checker import check_env
-from stable_baselines3.common.env_checker import check_env as sb3_check_env
 
-from dream_agents import make_env, make_vec_env
+from dream_agents import make_env
 from dream_agents.wrappers import TaskInfo, describe, gl, task_info
 from dream_agents.wrappers.humanoid_bench import official
 from dream_agents.wrappers.humanoid_bench.environment import HumanoidBenchEnv
 
-from .conftest import ALL, SAMPLE, parts, sample_of
+from .conftest import ALL, parts
 
 TASKS = (
     *("stand", "walk", "run", "hurdle", "crawl", "maze", "sit_simple", "sit_hard"),
@@ -32,7 +25,6 @@ MORE_NUMBERS = {"reach": 6, "sit_hard": 13, "balance_simple": 13, "balance_hard"
 """In the observation beside the robot's qpos and qvel: hand and goal, or bodies that move."""
 NEVER_END = ("crawl", "reach")
 every_id = pytest.mark.parametrize("id", ALL)
-sampled_ids = pytest.mark.parametrize("id", sample_of())
 
 
 def play(id, seed, decisions=20):
@@ -68,34 +60,21 @@ def test_all_tasks_are_there_for_both_robots():
 
 
 @every_id
-def test_spaces(id):
+def test_sizes_are_the_benchmarks(id):
     robot, task = parts(id)
     size, actions = SIZES[robot]
-    env = gymnasium.make(f"dream_agents:{id}")
-    assert env.observation_space == gymnasium.spaces.Box(
-        -np.inf, np.inf, (size + MORE_NUMBERS.get(task, 0),), np.float32
-    )
-    assert env.action_space == gymnasium.spaces.Box(-1, 1, (actions,), np.float32)
-    assert make_env(id).unwrapped.observation_space == env.observation_space
     info = describe(id)
-    assert (info.observation_size, info.action_size) == (*env.observation_space.shape, actions)
-    observation, _ = env.reset(seed=0)
-    after, reward, terminated, truncated, info = env.step(env.action_space.sample())
-    for vector in (observation, after):
-        assert vector.dtype == np.float32
-        assert env.observation_space.contains(vector) and np.isfinite(vector).all()
-    assert isinstance(reward, float) and np.isfinite(reward)
-    assert {type(terminated), type(truncated), type(info["success"])} == {bool}
-    assert all(np.isfinite(term) for term in info.values())
+    assert (info.observation_size, info.action_size) == (size + MORE_NUMBERS.get(task, 0), actions)
 
 
 @every_id
-def test_passes_both_checkers(id):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        check_env(make_env(id), skip_render_check=True)
-        warnings.simplefilter("error", UserWarning)
-        sb3_check_env(make_env(id), skip_render_check=True)
+def test_info_has_the_rewards_terms_and_success(id):
+    env = make_env(id, seed=0)
+    env.reset()
+    _, reward, terminated, truncated, info = env.step(env.action_space.sample())
+    assert isinstance(reward, float)
+    assert {type(terminated), type(truncated), type(info["success"])} == {bool}
+    assert len(info) > 1 and all(np.isfinite(term) for term in info.values())
 
 
 @pytest.mark.parametrize(
@@ -117,16 +96,14 @@ def test_only_tasks_that_end_are_episodic(id):
     assert not task_info(make_env(id, early_termination=False)).episodic
 
 
-@pytest.mark.parametrize("id", sample_of(sample=("humanoid_h1-stand-v0", "humanoid_h1-pole-v0")))
-def test_without_early_termination_an_episode_lasts_exactly_1000_decisions(id):
-    env = make_env(id, seed=0, early_termination=False)
+@pytest.mark.parametrize("task", ["stand", "pole"])
+def test_without_early_termination_a_robot_that_has_fallen_goes_on(task):
+    env = make_env(f"h1-{task}", seed=0, early_termination=False)
     env.reset()
-    for decision in range(1, 1001):
-        observation, _, terminated, truncated, _ = env.step(env.action_space.sample())
+    for _ in range(300):
+        observation, _, terminated, *_ = env.step(env.action_space.sample())
         assert not terminated
-        assert truncated == (decision == 1000)
-    assert np.isfinite(observation).all()
-    assert observation[2] < 0.9  # it has fallen, or lost its height on the way
+    assert observation[2] < 0.9
 
 
 @pytest.mark.parametrize("id", [id for id in ALL if parts(id)[1] not in NEVER_END])
@@ -200,34 +177,6 @@ def test_reach_observes_the_left_hand_and_a_new_goal_each_episode(robot):
     assert info["hand_dist"] == pytest.approx(np.linalg.norm(observation[-6:-3] - goals[-1]), abs=1e-5)
 
 
-@sampled_ids
-def test_seeded_episodes_are_the_same_again_and_others_differ(id):
-    first = play(id, seed=3)
-    assert first == play(id, seed=3)
-    assert first != play(id, seed=4)
-    assert first[: len(first) // 2] != first[len(first) // 2 :]
-
-
-ROLLOUTS = f"""
-import hashlib, json, sys
-import numpy as np
-from dream_agents import make_env
-{inspect.getsource(play)}
-print(json.dumps([hashlib.sha256(play(id, 3)).hexdigest() for id in json.loads(sys.argv[1])]))
-"""
-
-
-@pytest.mark.parametrize("ids", [SAMPLE, pytest.param(ALL, marks=pytest.mark.slow)], ids=["some", "all"])
-def test_seeded_episodes_are_the_same_in_another_process(ids):
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", ROLLOUTS, json.dumps(ids)],
-        stdout=subprocess.PIPE,
-        env={**os.environ, "PYTHONHASHSEED": "7"},
-        check=True,
-    )
-    assert json.loads(done.stdout) == [hashlib.sha256(play(id, seed=3)).hexdigest() for id in ids]
-
-
 def test_global_random_numbers_change_nothing():
     np.random.seed(1)  # noqa: NPY002
     first = play("humanoid_h1-reach-v0", seed=3)
@@ -255,20 +204,6 @@ def test_copies_and_pickles_play_the_same_episodes(id):
             np.testing.assert_array_equal(mine, theirs)
         action = np.full(19, 0.5)
         np.testing.assert_array_equal(env.step(action)[0], other.step(action)[0])
-
-
-def test_processes_give_what_one_process_gives():
-    here = make_vec_env("humanoid_h1-reach-v0", 2, seed=7)
-    apart = make_vec_env("humanoid_h1-reach-v0", 2, seed=7, vec_env_cls="subproc")
-    try:
-        first = here.reset()
-        np.testing.assert_array_equal(first, apart.reset())
-        assert not np.array_equal(*first)
-        actions = np.zeros((2, 19), np.float32)
-        np.testing.assert_array_equal(here.step(actions)[0], apart.step(actions)[0])
-        assert task_info(apart) == task_info(here)
-    finally:
-        apart.close()
 
 
 def forbid(*_, **__):

@@ -1,0 +1,68 @@
+"""Observes images of an environment instead of its numbers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.spaces import Box
+
+IMAGE_SIZE = 64
+"""Height and width of an observed image, in pixels."""
+FRAME_STACK = 3
+"""Images in an observation."""
+
+
+class StackedChannels(gym.ObservationWrapper[Any, Any, Any], gym.utils.RecordConstructorArgs):
+    """Put the channels of stacked images first, those of the newest image last.
+
+    ``metadata["frame_stack"]`` tells the number of images. The only render mode is the one that is observed.
+
+    :param env: an environment that observes images, uint8 [stack, height, width, channels]
+    """
+
+    def __init__(self, env: gym.Env[Any, Any]) -> None:
+        gym.utils.RecordConstructorArgs.__init__(self)
+        gym.ObservationWrapper.__init__(self, env)
+        assert env.observation_space.shape is not None
+        stack, height, width, channels = env.observation_space.shape
+        self.observation_space = Box(0, 255, (stack * channels, height, width), np.uint8)
+        self.metadata = {**env.metadata, "frame_stack": stack, "render_modes": [env.render_mode]}
+
+    def observation(self, observation: Any) -> np.ndarray[Any, Any]:
+        """Return [stack * channels, height, width]."""
+        images: np.ndarray[Any, Any] = np.moveaxis(observation, -1, 1).reshape(self.observation_space.shape)
+        return images
+
+
+def observe_pixels(env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
+    """Return `env` observing the last three frames, uint8 ``Box(0, 255, (9, 64, 64))``.
+
+    A frame is what `env.render` shows after a decision, channels first; the newest comes last. At an episode's
+    start the first one fills the stack.
+
+    :param env: an environment made with ``render_mode="rgb_array"``. Images of another size are resized, which
+        needs opencv. One that observes images of its own, a uint8 `Box` with three dimensions, is returned as it is.
+    :raises ValueError: if the environment was made with another render mode
+    :raises gymnasium.error.DependencyNotInstalled: if images have to be resized and opencv is missing
+    """
+    if observes_images(env):
+        return env
+    if env.render_mode != "rgb_array":
+        raise ValueError(
+            f"obs_type='pixels' shows what an environment renders, but this one has render_mode={env.render_mode!r}; "
+            'make it with render_mode="rgb_array"'
+        )
+    env = gym.wrappers.AddRenderObservation(env, render_only=True)  # [height, width, 3]
+    shape = env.observation_space.shape
+    assert shape is not None
+    if shape[:2] != (IMAGE_SIZE, IMAGE_SIZE):
+        env = gym.wrappers.ResizeObservation(env, (IMAGE_SIZE, IMAGE_SIZE))
+    return StackedChannels(gym.wrappers.FrameStackObservation(env, FRAME_STACK))
+
+
+def observes_images(env: gym.Env[Any, Any]) -> bool:
+    """Tell whether an environment's observations are images already."""
+    space = env.observation_space
+    return isinstance(space, Box) and space.dtype == np.uint8 and len(space.shape) == 3
