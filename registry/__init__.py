@@ -2,7 +2,7 @@
 
     >>> from dream_agents import registry
     >>> registry.planners.names()
-    ['dream', 'mppi', 'policy']
+    ['cem', 'dream', 'grad', 'mppi', 'policy', 'policy+grad']
 
 Each registry has `register(name)` (a decorator), `get(name)` and `names()`. Other packages add names
 through the entry-point groups `dream_agents.agents`, `dream_agents.backbones`, `dream_agents.planners` and
@@ -41,6 +41,9 @@ planners: Registry[Any] = Registry(
     {
         "policy": "dream_agents.planners.policy:PolicyPlanner",
         "mppi": "dream_agents.planners.mppi:MPPIPlanner",
+        "cem": "dream_agents.planners.cem:CEMPlanner",
+        "grad": "dream_agents.planners.grad:GradPlanner",
+        "policy+grad": "dream_agents.planners.grad:PolicyGradPlanner",
         "dream": "dream_agents.planners.dream:DreamPlanner",
     },
 )

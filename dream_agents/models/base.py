@@ -11,7 +11,7 @@ import torch.nn as nn
 from torch import Tensor
 
 from dream_agents.models.heads import ActionDistribution
-from dream_agents.models.objective import Objective, planning_objective
+from dream_agents.models.objective import Objective, objective_and_gradient
 
 
 class WorldModel(nn.Module, ABC):
@@ -75,6 +75,15 @@ class WorldModel(nn.Module, ABC):
     def reward(self, z: Tensor, action: Tensor) -> Tensor:
         """Predicted reward ``[...]`` of taking ``action`` in ``z``, in reward units."""
 
+    def rewards_along(self, latents: Tensor, actions: Tensor, last: Tensor) -> Tensor:
+        """Predicted rewards ``[H, ...]`` of an imagined path; for models that read rewards off where a step leads.
+
+        :param latents: where actions are taken ``[H, ..., Z]``
+        :param actions: ``[H, ..., A]``
+        :param last: where the last one leads ``[..., Z]``
+        """
+        return self.reward(latents, actions)
+
     def continuation(self, z: Tensor) -> Tensor:
         """1 where the task goes on in ``z``, 0 where it has ended, ``[...]``."""
         return torch.ones(z.shape[:-1], dtype=z.dtype, device=z.device)
@@ -96,11 +105,7 @@ class WorldModel(nn.Module, ABC):
         :param steps: H times what :meth:`step` gave for these actions as the first N of its K
         :return: objective ``[B, N]`` and gradient, shaped as ``actions``
         """
-        actions = actions.detach().requires_grad_()
-        with torch.enable_grad():
-            objective = planning_objective(self, z, actions, uncertainty_coef)
-            (gradient,) = torch.autograd.grad(objective.value.sum(), actions)
-        return Objective(objective.value.detach(), objective.penalty.detach()), gradient
+        return objective_and_gradient(self, z, actions, uncertainty_coef)
 
     @abstractmethod
     def policy(self, z: Tensor) -> ActionDistribution:

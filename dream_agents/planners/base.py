@@ -105,6 +105,19 @@ def roll_out_policy(
     return torch.stack(actions)
 
 
+def plan_length(model: WorldModel, horizon: int, terminal_value: bool = True) -> int:
+    """Actions of a plan: H, and one more where its end is valued by Q(z_H, a_H)."""
+    return horizon + int(model.takes_action_in_value and terminal_value)
+
+
+def explore(action: Tensor, std: float, generator: torch.Generator | None) -> Tensor:
+    """Add Gaussian noise to executed actions ``[B, A]`` and keep them within [-1, 1]."""
+    if std == 0:
+        return action
+    noise = torch.randn(action.shape, generator=generator, dtype=action.dtype, device=action.device)
+    return (action + std * noise).clamp(-1, 1)
+
+
 def check_positive(owner: object, **values: float) -> None:
     """Raise a ValueError that names the option unless every value is above zero."""
     for name, value in values.items():

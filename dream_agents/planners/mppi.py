@@ -114,7 +114,7 @@ class MPPIPlanner:
     ) -> Tensor:
         """Predicted returns ``[B, N]`` of ``actions [H, B, N, A]`` from ``z [B, Z]``; 0 where they are not numbers."""
         latents, last = imagine(model, z.unsqueeze(1), actions)
-        rewards = model.reward(latents, actions)  # [H, B, N]
+        rewards = model.rewards_along(latents, actions, last)  # [H, B, N]
         reward_weights, value_weight = discounts(model, latents, last)
         last_action = model.policy(last).sample(generator) if model.takes_action_in_value else None
         if self.uncertainty_coef == 0:

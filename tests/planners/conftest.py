@@ -7,8 +7,10 @@ from torch import nn
 from dream_agents.models.base import WorldModel
 from dream_agents.models.heads import SquashedGaussian
 from dream_agents.models.tdmpc import TDMPCSize, TDMPCWorldModel
+from dream_agents.registry import backbones
 
 A = 2
+OBS_SHAPE = (3,)
 
 
 class PointMass(WorldModel):
@@ -61,7 +63,7 @@ class PointMassQ(PointMass):
 
 def tiny_tdmpc(episodic=False):
     size = TDMPCSize(enc_dim=8, mlp_dim=16, latent_dim=16, num_enc_layers=2, num_values=3)
-    model = TDMPCWorldModel((3,), A, size, discount=0.9, episodic=episodic)
+    model = TDMPCWorldModel(OBS_SHAPE, A, size, discount=0.9, episodic=episodic)
     for parameter in model.parameters():
         parameter.data += 0.3 * torch.randn_like(parameter)
     return model.eval()
@@ -92,6 +94,23 @@ def model(request):
     return MODELS[request.param]()
 
 
+def tiny(backbone):
+    """A registered backbone's smallest world model for flat observations, away from its first, flat, predictions."""
+    model = backbones.get(backbone).build_world_model(
+        OBS_SHAPE, A, model_size="1M", discount=0.9, episodic=False
+    )
+    for parameter in model.parameters():
+        parameter.data += 0.05 * torch.randn_like(parameter)
+    return model.eval()
+
+
+@pytest.fixture(params=[*MODELS, *backbones.names()])
+def any_model(request):
+    """Every kind of world model, and that of every registered backbone."""
+    torch.manual_seed(0)
+    return MODELS[request.param]() if request.param in MODELS else tiny(request.param)
+
+
 @pytest.fixture
 def make_model():
     """Make one of MODELS by name."""
@@ -103,10 +122,10 @@ def latents():
     """Make latents [batch, Z] that the model may meet."""
 
     def make(model, batch):
-        if isinstance(model, TDMPCWorldModel):
-            with torch.no_grad():
-                return model.encode(torch.randn(batch, 3).to(next(model.parameters())))
-        return torch.randn(batch, A).to(next(model.parameters()))
+        obs = torch.randn(batch, *(A,) if isinstance(model, PointMass) else OBS_SHAPE)
+        with torch.no_grad():
+            start = torch.ones(batch, dtype=torch.bool, device=model.device)
+            return model.observe(obs.to(next(model.parameters())), model.initial_memory(batch), start)[0]
 
     return make
 

@@ -3,19 +3,43 @@
 import pytest
 import torch
 
+from dream_agents import registry
+from dream_agents.models.objective import planning_objective
 from dream_agents.planners import Planner, make_planner
 from dream_agents.planners.base import roll_out_policy
 
-OPTIONS = {
-    "policy": {},
-    "mppi": {"samples": 40, "policy_samples": 6, "elites": 8, "iterations": 3},
-    "dream": {"candidates": 4},
+PLANNERS = {
+    "policy": ("policy", {}),
+    "mppi": ("mppi", {"samples": 40, "policy_samples": 6, "elites": 8, "iterations": 3}),
+    "dream": ("dream", {"candidates": 4}),
+    "dream, Alg. 3": ("dream", {"horizon": 4, "proposal_noise": 0.2, "return_lambda": 0.9}),
+    "cem": ("cem", {"horizon": 4, "samples": 40, "elites": 8, "iterations": 4}),
+    "cem, policy and value": (
+        "cem",
+        {"horizon": 3, "samples": 40, "elites": 8, "policy_samples": 6, "terminal_value": True},
+    ),
+    "grad": ("grad", {"horizon": 4, "candidates": 6, "iterations": 3}),
+    "policy+grad": ("policy+grad", {}),
 }
 
 
-@pytest.fixture(params=OPTIONS)
+def make(key):
+    name, options = PLANNERS[key]
+    return make_planner(name, **options)
+
+
+@pytest.fixture(params=PLANNERS)
 def planner(request):
-    return make_planner(request.param, **OPTIONS[request.param])
+    return make(request.param)
+
+
+@pytest.fixture
+def model(any_model):
+    return any_model
+
+
+def test_every_registered_planner_is_in_the_grid():
+    assert {name for name, _ in PLANNERS.values()} == set(registry.planners.builtin)
 
 
 def starts(*values):
@@ -117,7 +141,7 @@ def test_memory_is_ignored_where_an_episode_starts(planner, model, latents, same
         torch.testing.assert_close(mixed.action[b], fresh.action[b])
         for key, value in mixed.memory.items():
             torch.testing.assert_close(value[b], fresh.memory[key][b])
-    if memory:
+    if memory and getattr(planner, "reuse", 1) > 0:
         assert any(not torch.allclose(mixed.memory[key][1], fresh.memory[key][1]) for key in memory)
 
 
@@ -126,10 +150,10 @@ def test_memory_that_is_not_a_number_is_ignored_at_a_start(planner, model, laten
     assert torch.isfinite(plan(planner, model, latents(model, 2), memory, starts(True, True)).action).all()
 
 
-@pytest.mark.parametrize("name", ["mppi", "dream"])
+@pytest.mark.parametrize("key", [key for key in PLANNERS if key != "policy"])
 @pytest.mark.parametrize("world", ["V", "Q"])
-def test_planning_steers_to_the_goal(name, world, make_model):
-    planner, model = make_planner(name, **OPTIONS[name]), make_model(world)
+def test_planning_steers_to_the_goal(key, world, make_model):
+    planner, model = make(key), make_model(world)
     z = torch.tensor([[1.5, -1.0], [-0.5, 2.0]])
     memory, start = planner.initial_memory(model, 2), starts(True, True)
     returns = torch.zeros(2)
@@ -141,6 +165,30 @@ def test_planning_steers_to_the_goal(name, world, make_model):
             z = model.next(z, decision.action)
     assert z.norm(dim=1).max() < 0.6
     assert returns.min() > -12
+
+
+@pytest.mark.parametrize("key", ["dream", "dream, Alg. 3", "grad", "policy+grad"])
+@pytest.mark.parametrize("world", ["V", "Q", "tdmpc"])
+def test_a_small_gradient_step_does_not_lower_the_objective(key, world, make_model, latents):
+    name, options = PLANNERS[key]
+    planner = make_planner(name, **options | {"iterations": 1, "step_size": 1e-3})
+    model = make_model(world).double()
+    z = latents(model, 5)
+    before = plan_of(planner, model, z)
+    after, _, _ = planner.improve(model, z, before)
+    kind = {"return_lambda": planner.return_lambda, "terminal_value": planner.terminal_value}
+    low, high = (
+        planning_objective(model, z, actions, planner.uncertainty_coef, **kind).value
+        for actions in (before, after)
+    )
+    assert (high - low).min() >= -1e-9
+    assert (high - low).max() > 0
+
+
+def plan_of(planner, model, z):
+    memory, start = planner.initial_memory(model, len(z)), torch.ones(len(z), dtype=torch.bool)
+    with torch.no_grad():
+        return planner.propose(model, z, memory, start, torch.Generator().manual_seed(0))[0]
 
 
 class TestExploration:
@@ -233,6 +281,14 @@ class TestMakePlanner:
             ("dream", {"step_size": -0.1}, "step_size"),
             ("dream", {"exploration_std": -1}, "exploration_std"),
             ("dream", {"reuse": 1.5}, r"reuse must lie in \[0, 1\]"),
+            ("dream", {"proposal_noise": -0.1}, "proposal_noise must be at least 0"),
+            ("dream", {"return_lambda": 1.1}, r"return_lambda must lie in \[0, 1\]"),
+            ("dream", {"return_lambda": 0.9, "terminal_value": False}, "set terminal_value=True"),
+            ("dream", {"max_gradient": 0}, "max_gradient must be above 0"),
+            ("grad", {"proposal_std": 0}, "proposal_std must be above 0"),
+            ("cem", {"samples": 50}, "elites from 2 to samples"),
+            ("cem", {"policy_samples": 1000}, "policy_samples must be below samples"),
+            ("cem", {"exploration_std": -1}, "exploration_std must be at least 0"),
             ("mppi", {"horizon": 0}, "horizon must be above 0"),
             ("mppi", {"iterations": 0}, "iterations must be above 0"),
             ("mppi", {"samples": 24}, "policy_samples must be below samples"),
@@ -248,6 +304,15 @@ class TestMakePlanner:
         dream = make_planner("dream")
         assert (dream.horizon, dream.candidates, dream.iterations, dream.step_size) == (3, 5, 1, 0.1)
         assert (dream.reuse, dream.uncertainty_coef) == (0.1, 0.01)
+        assert (dream.proposal_noise, dream.return_lambda) == (None, 1)
+        hybrid = make_planner("policy+grad")
+        assert (hybrid.horizon, hybrid.candidates, hybrid.iterations, hybrid.step_size) == (1, 1, 10, 0.05)
+        assert (hybrid.reuse, hybrid.uncertainty_coef) == (0, 0)
+        for planet in (make_planner("cem"), make_planner("grad")):
+            count = planet.samples if hasattr(planet, "samples") else planet.candidates
+            assert (planet.horizon, count, planet.iterations, planet.terminal_value) == (12, 1000, 10, False)
+        cem = make_planner("cem")
+        assert (cem.elites, cem.policy_samples, cem.exploration_std) == (100, 0, 0.3)
         mppi = make_planner("mppi")
         assert (mppi.horizon, mppi.samples, mppi.policy_samples, mppi.elites) == (3, 512, 24, 64)
         assert (mppi.min_std, mppi.max_std, mppi.temperature) == (0.05, 2, 0.5)

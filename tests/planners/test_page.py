@@ -24,14 +24,17 @@ def documented_defaults(section):
         yield from zip(re.findall(r"`(\w+)`", names), defaults.split(", "), strict=True)
 
 
-@pytest.mark.parametrize("name", ["dream", "mppi"])
+def shown(default):
+    """A default as the page writes it."""
+    return str(default) if default is None or isinstance(default, bool) else f"{default:g}"
+
+
+@pytest.mark.parametrize("name", ["dream", "mppi", "cem", "grad", "policy+grad"])
 def test_options_and_defaults(page, name):
-    (section,) = re.findall(rf"^## {name}\n(.*?)^## ", page, re.MULTILINE | re.DOTALL)
+    (section,) = re.findall(rf"^## {re.escape(name)}\n(.*?)^## ", page, re.MULTILINE | re.DOTALL)
     documented = {option: default.strip("`") for option, default in documented_defaults(section)}
     fields = dataclasses.fields(make_planner(name))
-    assert documented == {
-        field.name: f"{field.default:g}" if field.default is not None else "None" for field in fields
-    }
+    assert documented == {field.name: shown(field.default) for field in fields}
 
 
 def test_own_planner_follows_the_contract(page, make_model):
@@ -51,13 +54,20 @@ def test_own_planner_follows_the_contract(page, make_model):
         torch.testing.assert_close(later.action, expected)
 
 
+KINDS = {"gradient": ["dream", "grad", "policy+grad"], "mppi": ["mppi"], "cem": ["cem"]}
+
+
 def test_logged_keys(page, make_model):
     (section,) = re.findall(r"^## What is logged\n(.*?)^## ", page, re.MULTILINE | re.DOTALL)
-    documented = {"dream": {"value"}, "mppi": {"value"}}
-    for keys, planner in re.findall(r"^\| (`.*?) \| (dream|mppi) \|", section, re.MULTILINE):
-        documented[planner] |= set(re.findall(r"`(\w+)`", keys))
-    for name, keys in documented.items():
-        planner, model = make_planner(name), make_model("Q")
-        start = torch.ones(1, dtype=torch.bool)
-        info = planner.plan(model, torch.zeros(1, 2), planner.initial_memory(model, 1), start).info
-        assert set(info) == keys
+    rows = re.findall(r"^\| (`.*?) \| ([^|]*) \|", section, re.MULTILINE)
+    for kind, planners in KINDS.items():
+        expected = {"value"}
+        for keys, kinds in rows:
+            if kind in re.findall(r"\w+", kinds.partition("[")[0]):
+                expected |= set(re.findall(r"`(\w+)`", keys))
+        for name in planners:
+            options = {"policy_samples": 9} if kind in ("mppi", "cem") else {}
+            planner, model = make_planner(name, **options), make_model("Q")
+            start = torch.ones(1, dtype=torch.bool)
+            info = planner.plan(model, torch.zeros(1, 2), planner.initial_memory(model, 1), start).info
+            assert set(info) == expected
