@@ -17,6 +17,7 @@ from dream_agents.registry.environments import register_all
 
 if TYPE_CHECKING:
     from dream_agents import registry, zoo
+    from dream_agents.agents.bmpc import BMPC
     from dream_agents.agents.dream_mpc import DreamMPC
     from dream_agents.agents.tdmpc2 import TDMPC2
     from dream_agents.planners import make_planner
@@ -24,9 +25,10 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-__all__ = ["TDMPC2", "DreamMPC", "make_env", "make_planner", "make_vec_env", "registry", "zoo"]
+__all__ = ["BMPC", "TDMPC2", "DreamMPC", "make_env", "make_planner", "make_vec_env", "registry", "zoo"]
 
 _SOURCES = {
+    "BMPC": "dream_agents.agents.bmpc",
     "DreamMPC": "dream_agents.agents.dream_mpc",
     "TDMPC2": "dream_agents.agents.tdmpc2",
     "make_env": "dream_agents.wrappers",

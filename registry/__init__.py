@@ -23,6 +23,7 @@ agents: Registry[Any] = Registry(
     "dream_agents.agents",
     {
         "tdmpc2": "dream_agents.agents.tdmpc2:TDMPC2",
+        "bmpc": "dream_agents.agents.bmpc:BMPC",
         "dream_mpc": "dream_agents.agents.dream_mpc:DreamMPC",
     },
 )
@@ -31,7 +32,10 @@ agents: Registry[Any] = Registry(
 backbones: Registry[Any] = Registry(
     "backbone",
     "dream_agents.backbones",
-    {"tdmpc2": "dream_agents.learners.tdmpc2:TDMPC2Backbone"},
+    {
+        "tdmpc2": "dream_agents.learners.tdmpc2:TDMPC2Backbone",
+        "bmpc": "dream_agents.learners.bmpc:BMPCBackbone",
+    },
 )
 """Backbone classes: a world model with its learner."""
 

@@ -27,7 +27,7 @@ WEIGHTS_FILE = "model.safetensors"
 _TARGET = "target_"
 
 #: Which dataclass holds the sizes of a backbone's networks.
-_SIZE_CLASSES: dict[str, type] = {"tdmpc2": TDMPCSize}
+_SIZE_CLASSES: dict[str, type] = {"tdmpc2": TDMPCSize, "bmpc": TDMPCSize}
 
 
 def get_size_class(backbone: str) -> Any:

@@ -11,6 +11,7 @@ from gymnasium import spaces
 from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.noise import ActionNoise
 from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.preprocessing import get_action_dim
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
 from stable_baselines3.common.vec_env import VecEnv
 
@@ -24,9 +25,9 @@ from dream_agents.agents.task import (
     make_config,
 )
 from dream_agents.allocator import keep_freed_memory
-from dream_agents.learners.base import Backbone, Learner
+from dream_agents.learners.base import PLAN_MEAN, PLAN_STD, Backbone, Learner, imitates_planner, plan_fields
 from dream_agents.models.base import WorldModel
-from dream_agents.planners import Memory, Planner, make_planner
+from dream_agents.planners import Memory, Plan, Planner, make_optional_planner, make_planner
 from dream_agents.replay import SequenceReplayBuffer
 from dream_agents.wrappers import task_info
 
@@ -45,6 +46,9 @@ class WorldModelAgent(SavedAgent):
     :param planner_kwargs: the planner's options, where ``planner`` is a name
     :param training_planner: acts while learning; None for the same as ``planner``
     :param training_planner_kwargs: its options
+    :param replanner: whose plans the policy imitates where the backbone plans replayed steps anew (BMPC); None for the
+        planner that acts while learning
+    :param replanner_kwargs: its options
     :param model_size: a size of the backbone, e.g. "1M" or "5M"
     :param model_kwargs: further keyword arguments of the backbone's networks
     :param learner_kwargs: hyperparameters of the backbone's learner, e.g. ``{"autocast": "bfloat16"}``
@@ -85,6 +89,8 @@ class WorldModelAgent(SavedAgent):
         planner_kwargs: dict[str, Any] | None = None,
         training_planner: str | Planner | None = None,
         training_planner_kwargs: dict[str, Any] | None = None,
+        replanner: str | Planner | None = None,
+        replanner_kwargs: dict[str, Any] | None = None,
         model_size: Any = "5M",
         model_kwargs: dict[str, Any] | None = None,
         learner_kwargs: dict[str, Any] | None = None,
@@ -168,11 +174,12 @@ class WorldModelAgent(SavedAgent):
         backbone_class: type[Backbone] = backbones.get(backbone)
         self.learner_config = make_config(backbone_class.config_class, learner_kwargs or {})
         self._planner = make_planner(planner, **(planner_kwargs or {}))
-        self._training_planner: Planner | None = None
-        if training_planner is not None:
-            self._training_planner = make_planner(training_planner, **(training_planner_kwargs or {}))
-        elif training_planner_kwargs:
-            raise ValueError("training_planner_kwargs are given without a training_planner")
+        self._training_planner = make_optional_planner(
+            "training_planner", training_planner, training_planner_kwargs
+        )
+        self._replanner = make_optional_planner("replanner", replanner, replanner_kwargs)
+        if self._replanner is not None and not imitates_planner(backbone_class):
+            raise ValueError(f'replanner={replanner!r}: the backbone "{backbone}" does not imitate plans')
         self._action_repeat, self._frame_stack = 1, 1
         self._seed_phase_done = False
         if _init_setup_model:
@@ -187,11 +194,14 @@ class WorldModelAgent(SavedAgent):
         if self.env is not None:
             self._read_task(self.env)
         backbone: type[Backbone] = backbones.get(self.backbone_name)
+        self._stores_plans = imitates_planner(backbone)
         self.replay_buffer_kwargs = self.replay_buffer_kwargs | {
             "sequence_length": self.learner_config.horizon,
             "frame_stack": self._frame_stack,
             "seed": self.seed,
         }
+        if self._stores_plans:
+            self.replay_buffer_kwargs["extra_fields"] = plan_fields(get_action_dim(self.action_space))
         user_kwargs = self.policy_kwargs
         model_kwargs = {
             "model_size": self.model_size,
@@ -216,6 +226,7 @@ class WorldModelAgent(SavedAgent):
         )
         self._plan_memory: Memory | None = None
         self._plan_owner: Planner | None = None
+        self._last_plan: Plan | None = None
         self._replay_ready = False
 
     def set_random_seed(self, seed: int | None = None) -> None:
@@ -270,6 +281,15 @@ class WorldModelAgent(SavedAgent):
         self._training_planner = None if planner is None else make_planner(planner)
 
     @property
+    def replanner(self) -> Planner | None:
+        """The planner that plans replayed steps anew, None for the one that acts while learning; settable as that one."""
+        return self._replanner
+
+    @replanner.setter
+    def replanner(self, planner: str | Planner | None) -> None:
+        self._replanner = None if planner is None else make_planner(planner)
+
+    @property
     def env_frames(self) -> int:
         """Frames of the simulator so far: decisions times action repeat."""
         return self.num_timesteps * self._action_repeat
@@ -315,14 +335,18 @@ class WorldModelAgent(SavedAgent):
         self._replay_ready = self._replay_ready or self.replay_buffer.can_sample()
         if not self._replay_ready:
             return
-        if not self._seed_phase_done:
-            self._seed_phase_done = True
-            gradient_steps += int(self.learning_starts)
+        seed_updates = 0 if self._seed_phase_done else int(self.learning_starts)
+        self._seed_phase_done = True
+        gradient_steps += seed_updates
+        expert = self._replanner or self._training_planner or self._planner
         self.learner.set_learning_rate(self.lr_schedule(self._current_progress_remaining))
         began = time.perf_counter()
-        for _ in range(gradient_steps):
+        for update in range(gradient_steps):
             batch = self.replay_buffer.sample(batch_size, env=self._vec_normalize_env)
-            metrics = self.learner.update(batch)
+            if update < seed_updates:
+                metrics = self.learner.pretrain(batch)
+            else:
+                metrics = self.learner.update(self.learner.refresh(batch, expert, self.replay_buffer))
         self._n_updates += gradient_steps
         for name, value in metrics.items():
             self.logger.record_mean(name, value.item())
@@ -333,6 +357,7 @@ class WorldModelAgent(SavedAgent):
     def _sample_action(
         self, learning_starts: int, action_noise: ActionNoise | None = None, n_envs: int = 1
     ) -> tuple[np.ndarray, np.ndarray]:
+        self._last_plan = None
         if self.num_timesteps < learning_starts:
             return super()._sample_action(learning_starts, action_noise, n_envs)
         planner = self.training_planner or self._planner
@@ -352,6 +377,7 @@ class WorldModelAgent(SavedAgent):
             deterministic=False,
             generator=self.generators["planner"],
         )
+        self._last_plan = plan
         action = plan.action.cpu().numpy()
         self.logger.record_mean("planner/ms_per_decision", 1e3 * (time.perf_counter() - began))
         for name, value in plan.info.items():
@@ -371,6 +397,13 @@ class WorldModelAgent(SavedAgent):
         infos: list[dict[str, Any]],
     ) -> None:
         super()._store_transition(replay_buffer, buffer_action, new_obs, reward, dones, infos)
+        if self._stores_plans and self._last_plan is not None:
+            assert isinstance(replay_buffer, SequenceReplayBuffer)
+            plan = {
+                PLAN_MEAN: self._last_plan.mean.cpu().numpy(),
+                PLAN_STD: self._last_plan.std.cpu().numpy(),
+            }
+            replay_buffer.rewrite(replay_buffer.last_steps, **plan)
         self._last_episode_starts = dones
 
     def dump_logs(self) -> None:

@@ -14,15 +14,16 @@ from dream_agents.planners import Planner
 class DreamMPC(WorldModelAgent):
     """A learned world model, and a few policy roll-outs improved by gradient ascent for every decision.
 
-    With the TD-MPC2 backbone, Dream-MPC acts while learning and in ``predict``. Every other keyword is documented
-    at :class:`WorldModelAgent`.
+    With BMPC's backbone, MPPI acts while learning and Dream-MPC in ``predict``; with any other, Dream-MPC acts always.
+    Every other keyword is documented at :class:`WorldModelAgent`.
 
         >>> model = DreamMPC("dmc_cup-catch-v0", model_size="1M").learn(50_000, progress_bar=True)
 
     :param env: an environment id, a ``gymnasium.Env`` or a ``VecEnv``
     :param policy: Stable-Baselines3's policy class or its name
     :param backbone: world model and learner, a name in ``registry.backbones``
-    :param planner: acts in ``predict`` and while learning, a name in ``registry.planners`` or a planner
+    :param planner: acts in ``predict``, a name in ``registry.planners`` or a planner
+    :param training_planner: acts while learning; None for MPPI with BMPC's backbone, and for ``planner`` with any other
     """
 
     def __init__(
@@ -30,8 +31,13 @@ class DreamMPC(WorldModelAgent):
         env: GymEnv | str | None,
         policy: str | type[BasePolicy] = "WorldModelPolicy",
         *,
-        backbone: str = "tdmpc2",
+        backbone: str = "bmpc",
         planner: str | Planner = "dream",
+        training_planner: str | Planner | None = None,
         **kwargs: Any,
     ):
-        super().__init__(env, policy, backbone=backbone, planner=planner, **kwargs)
+        if training_planner is None and backbone == "bmpc":
+            training_planner = "mppi"
+        super().__init__(
+            env, policy, backbone=backbone, planner=planner, training_planner=training_planner, **kwargs
+        )

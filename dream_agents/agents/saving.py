@@ -54,6 +54,7 @@ class SavedAgent(OffPolicyAlgorithm):
             "generators",
             "_plan_memory",
             "_plan_owner",
+            "_last_plan",
             "_last_obs",
             "_last_original_obs",
             "_last_episode_starts",
@@ -74,7 +75,7 @@ class SavedAgent(OffPolicyAlgorithm):
         :param kwargs: keyword arguments of the agent that are to be others than the saved ones
         :raises ValueError: for those that decide which weights there are, and for files of other agents
         """
-        saved = _read_attributes(path)
+        saved = read_attributes(path)
         task: TrainingTask = saved["task"]
         if env is not None:
             given = {name: kwargs.pop(name) for name in _TASK_OPTIONS if name in kwargs}
@@ -103,13 +104,13 @@ class SavedAgent(OffPolicyAlgorithm):
         """
         checkpoint = newest_good_checkpoint(folder)
         if env is None:
-            env = _read_attributes(checkpoint / AGENT_FILE)["task"].env
+            env = read_attributes(checkpoint / AGENT_FILE)["task"].env
         agent = cls.load(checkpoint / AGENT_FILE, env, **kwargs)
         restore_training_state(cast("WorldModelAgent", agent), checkpoint)
         return agent
 
 
-def _read_attributes(path: str | Path | Any) -> dict[str, Any]:
+def read_attributes(path: str | Path | Any) -> dict[str, Any]:
     """Read a saved agent's attributes without its weights."""
     file = open_path(path, "r", suffix="zip")
     try:
@@ -137,7 +138,7 @@ def _attributes(kwargs: dict[str, Any], saved: dict[str, Any]) -> dict[str, Any]
     if fixed:
         raise ValueError(f"{', '.join(fixed)}: the saved weights decide, so these can't be given")
     attributes: dict[str, Any] = {}
-    for name in ("planner", "training_planner"):
+    for name in ("planner", "training_planner", "replanner"):
         options = rest.pop(f"{name}_kwargs", {})
         if name in rest:
             attributes[f"_{name}"] = make_planner(rest.pop(name), **options)

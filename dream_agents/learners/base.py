@@ -9,7 +9,21 @@ import torch
 from torch import Tensor
 
 from dream_agents.models.base import WorldModel
-from dream_agents.replay import SequenceBatch
+from dream_agents.planners import Planner
+from dream_agents.replay import ExtraField, SequenceBatch, SequenceReplayBuffer
+
+#: names of the fields in which a replay buffer holds the distribution that a planner drew each decision from
+PLAN_MEAN, PLAN_STD = "plan_mean", "plan_std"
+
+
+def plan_fields(action_dim: int) -> dict[str, ExtraField]:
+    """What replay holds for a learner that imitates plans; N(0, 1) stands in for those of random decisions."""
+    return {PLAN_MEAN: ExtraField(action_dim, 0.0), PLAN_STD: ExtraField(action_dim, 1.0)}
+
+
+def imitates_planner(backbone: type[Backbone]) -> bool:
+    """Whether a backbone's learner takes :func:`plan_fields` from replay; not if it doesn't say so."""
+    return getattr(backbone, "imitates_planner", False)
 
 
 class Learner(ABC):
@@ -23,6 +37,20 @@ class Learner(ABC):
     @abstractmethod
     def update(self, batch: SequenceBatch) -> dict[str, Tensor]:
         """Do one update and return scalars for the log, without synchronising the device."""
+
+    def pretrain(self, batch: SequenceBatch) -> dict[str, Tensor]:
+        """Do one of the updates that make up for the random decisions; by default as any other."""
+        return self.update(batch)
+
+    def refresh(
+        self, batch: SequenceBatch, planner: Planner, replay_buffer: SequenceReplayBuffer
+    ) -> SequenceBatch:
+        """Bring plans in ``batch`` and replay up to date, before :meth:`update`; by default there are none.
+
+        :param planner: whose plans are imitated
+        :param replay_buffer: where the batch was drawn
+        """
+        return batch
 
     @abstractmethod
     def set_learning_rate(self, learning_rate: float) -> None:
@@ -43,6 +71,8 @@ class Backbone(Protocol):
 
     #: dataclass of the learner's hyperparameters
     config_class: ClassVar[type]
+    #: whether the learner takes :func:`plan_fields` from replay; may be left out where it doesn't
+    imitates_planner: ClassVar[bool] = False
 
     @staticmethod
     def build_world_model(

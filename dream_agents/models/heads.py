@@ -1,4 +1,4 @@
-"""What networks put out: scalars as two-hot classifications and the squashed Gaussian policy."""
+"""What networks put out: scalars as two-hot classifications, and Gaussian policies."""
 
 from __future__ import annotations
 
@@ -95,6 +95,12 @@ class ActionDistribution(Protocol):
 _LOG_2PI = math.log(2 * math.pi)
 
 
+def scaled_tanh(raw: Tensor, low: float, high: float) -> Tensor:
+    """Map any number to between ``low`` and ``high`` by tanh."""
+    half_range = 0.5 * (high - low)
+    return torch.tanh(raw) * half_range + (low + half_range)
+
+
 class SquashedGaussian:
     """tanh of a Gaussian, TD-MPC2's policy prior.
 
@@ -142,3 +148,41 @@ class SquashedGaussian:
     def scaled_entropy(self, noise: Tensor) -> Tensor:
         """TD-MPC2's entropy bonus: -A times the Gaussian log-density before squashing, ``[...]``."""
         return -noise.shape[-1] * self.gaussian_log_prob(noise)
+
+
+class ClampedGaussian:
+    """A Gaussian around an action, clamped to [-1, 1]: BMPC's policy prior.
+
+    Density and entropy are the Gaussian's before clamping.
+
+    :param mean: ``[..., A]``, in [-1, 1]
+    :param log_std: logarithm of the standard deviation, ``[..., A]``
+    """
+
+    def __init__(self, mean: Tensor, log_std: Tensor):
+        self.mean, self.log_std = mean, log_std
+
+    def expand(self, *sizes: int) -> ClampedGaussian:
+        """The same distribution over leading dimensions ``sizes``; -1 keeps one."""
+        return ClampedGaussian(self.mean.expand(*sizes, -1), self.log_std.expand(*sizes, -1))
+
+    def sample(self, generator: torch.Generator | None = None) -> Tensor:
+        """A reparametrised sample, in [-1, 1]."""
+        mean = self.mean
+        noise = torch.randn(mean.shape, generator=generator, dtype=mean.dtype, device=mean.device)
+        return torch.addcmul(mean, noise, self.log_std.exp()).clamp(-1, 1)
+
+    def log_prob(self, action: Tensor) -> Tensor:
+        """Log-density ``[...]`` of actions ``[..., A]``."""
+        noise = (action - self.mean) * torch.exp(-self.log_std)
+        return (-0.5 * noise.square() - self.log_std - 0.5 * _LOG_2PI).sum(-1)
+
+    @property
+    def entropy(self) -> Tensor:
+        """Entropy ``[...]`` in nats."""
+        return (self.log_std + 0.5 * (1 + _LOG_2PI)).sum(-1)
+
+    def divergence_from(self, mean: Tensor, std: Tensor) -> Tensor:
+        """KL(self || N(mean, std)) of each action dimension, ``[..., A]``."""
+        squares = (2 * self.log_std).exp() + (self.mean - mean).square()
+        return std.log() - self.log_std + squares / (2 * std.square()) - 0.5

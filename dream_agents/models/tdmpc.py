@@ -1,19 +1,20 @@
-"""TD-MPC2's implicit world model (Hansen et al. 2024, Section 3.1)."""
+"""TD-MPC2's implicit world model (Hansen et al. 2024, Section 3.1), and what BMPC's has in common with it."""
 
 from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Sequence
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import torch
 import torch.nn as nn
 from torch import Tensor
 
 from dream_agents.models.base import WorldModel
-from dream_agents.models.heads import SquashedGaussian, TwoHot
+from dream_agents.models.heads import ActionDistribution, SquashedGaussian, TwoHot, scaled_tanh
 from dream_agents.models.layers import EnsembleLinear, NormedLinear, SimNorm, initialize, mlp
 from dream_agents.models.linear import packable
 from dream_agents.models.pixels import PixelEncoder
@@ -52,10 +53,10 @@ TDMPC_SIZES = {
 
 
 class ValueEnsemble(nn.Sequential):
-    """Independently initialised Q-networks (z, a) -> two-hot logits; the last layer's weights start at zero.
+    """Independently initialised networks, (z, a) or z -> two-hot logits; the last layer's weights start at zero.
 
     :param members: networks M
-    :param in_features: width of (z, a)
+    :param in_features: width of (z, a) or z
     :param width: hidden width
     :param num_bins: logits
     :param dropout: dropout in the first layer while training
@@ -72,9 +73,9 @@ class ValueEnsemble(nn.Sequential):
         """First, hidden and last layer."""
         return cast("tuple[EnsembleLinear, ...]", tuple(self))
 
-    def forward(self, z_action: Tensor, members: Sequence[int] | None = None) -> Tensor:
+    def forward(self, input: Tensor, members: Sequence[int] | None = None) -> Tensor:
         """Logits ``[M, ..., num_bins]`` of the chosen members, without dropout, or of all."""
-        rows = z_action.reshape(-1, z_action.shape[-1])
+        rows = input.reshape(-1, input.shape[-1])
         if members is None:
             logits = rows.expand(len(self.layers[0].weight), *rows.shape)
             for layer in self.layers:
@@ -84,26 +85,26 @@ class ValueEnsemble(nn.Sequential):
             for layer in self.layers:
                 chosen = [layer.forward_member(x, member) for x, member in zip(chosen, members, strict=True)]
             logits = torch.stack(chosen)
-        return logits.view(len(logits), *z_action.shape[:-1], -1)
+        return logits.view(len(logits), *input.shape[:-1], -1)
 
 
-class TDMPCWorldModel(WorldModel):
-    """Encoder, latent dynamics, reward, termination, policy prior and Q ensemble.
+class ImplicitWorldModel(WorldModel):
+    """Encoder, latent dynamics, reward, termination, policy prior and value ensemble.
 
     :param obs_shape: ``(n,)`` for flat observations, or ``(channels, height, width)`` for images, whose encoder
         decides the latent's width: 512 for 64 x 64 pixels
     :param action_dim: number of action dimensions
-    :param size: widths, or the name of one of :data:`TDMPC_SIZES`
+    :param size: widths, or the name of one of :attr:`sizes`
     :param discount: discount factor of the predicted returns
     :param episodic: whether the task can end, which adds a termination head
     :param log_std_min: lower end of the policy's log standard deviation
     :param log_std_max: upper end of the policy's log standard deviation
-    :param value_dropout: dropout in the first layer of each Q-network while training
+    :param value_dropout: dropout in the first layer of each value network while training
     :param num_channels: filters of the encoder of images
     :raises ValueError: for observations that are neither, and images that the encoder can't take
     """
 
-    takes_action_in_value = True
+    sizes: ClassVar[Mapping[str, TDMPCSize]] = TDMPC_SIZES
 
     def __init__(
         self,
@@ -118,13 +119,14 @@ class TDMPCWorldModel(WorldModel):
         num_channels: int = 32,
     ):
         super().__init__()
-        self.encoder, size = _make_encoder(obs_shape, get_size(size), num_channels)
+        self.encoder, size = _make_encoder(obs_shape, get_size(size, self.sizes), num_channels)
         self.size = size
         self.obs_shape, self.action_dim, self.latent_dim = obs_shape, action_dim, size.latent_dim
         self.num_values, self.discount, self.episodic = size.num_values, discount, episodic
         self.log_std_min, self.log_std_max = log_std_min, log_std_max
         hidden = [size.mlp_dim] * 2
         z_action_dim = size.latent_dim + action_dim
+        value_dim = z_action_dim if self.takes_action_in_value else size.latent_dim
         self._packed: tuple[WeightsWatch, PreparedTDMPC] | None = None
         self.two_hot = TwoHot()
         bins = self.two_hot.num_bins
@@ -136,10 +138,10 @@ class TDMPCWorldModel(WorldModel):
         self.reward_head = mlp(z_action_dim, hidden, bins)
         self.termination_head = mlp(size.latent_dim, hidden, 1) if episodic else None
         self.policy_head = mlp(size.latent_dim, hidden, 2 * action_dim)
-        self.value_heads = ValueEnsemble(size.num_values, z_action_dim, size.mlp_dim, bins, value_dropout)
+        self.value_heads = ValueEnsemble(size.num_values, value_dim, size.mlp_dim, bins, value_dropout)
         self.apply(initialize)
         nn.init.zeros_(cast("nn.Linear", self.reward_head[-1]).weight)
-        self.target_value_heads = ValueEnsemble(size.num_values, z_action_dim, size.mlp_dim, bins)
+        self.target_value_heads = ValueEnsemble(size.num_values, value_dim, size.mlp_dim, bins)
         self.target_value_heads.load_state_dict(self.value_heads.state_dict())
         self.target_value_heads.requires_grad_(False)
 
@@ -181,30 +183,31 @@ class TDMPCWorldModel(WorldModel):
             return super().continuation(z)
         return (self.termination_logit(z) <= 0).to(z.dtype)
 
-    def value_logits(self, z: Tensor, action: Tensor, members: Sequence[int] | None = None) -> Tensor:
-        """Two-hot logits ``[M, ..., bins]`` of the online Q-networks."""
-        return self.value_heads(join(z, action), members)
+    def _value_input(self, z: Tensor, action: Tensor | None) -> Tensor:
+        if not self.takes_action_in_value:
+            return z
+        assert action is not None, "Q-functions take an action"
+        return join(z, action)
+
+    def value_logits(self, z: Tensor, action: Tensor | None, members: Sequence[int] | None = None) -> Tensor:
+        """Two-hot logits ``[M, ..., bins]`` of the online values."""
+        return self.value_heads(self._value_input(z, action), members)
 
     def values(self, z: Tensor, action: Tensor | None, members: Sequence[int] | None = None) -> Tensor:
-        """Q_m(z, a), in return units."""
-        assert action is not None, "Q-functions take an action"
+        """Q_m(z, a) or V_m(z), in return units."""
         return self.two_hot.decode(self.value_logits(z, action, members))
 
-    def target_values(self, z: Tensor, action: Tensor, members: Sequence[int] | None = None) -> Tensor:
-        """Q_m(z, a) of the target networks, ``[M, ...]``."""
-        return self.two_hot.decode(self.target_value_heads(join(z, action), members))
+    def target_values(self, z: Tensor, action: Tensor | None, members: Sequence[int] | None = None) -> Tensor:
+        """Those of the target networks, ``[M, ...]``."""
+        return self.two_hot.decode(self.target_value_heads(self._value_input(z, action), members))
 
-    def policy(self, z: Tensor) -> SquashedGaussian:
+    def policy(self, z: Tensor) -> ActionDistribution:
         """The policy prior pi(. | z)."""
         return self.policy_distribution(self.policy_head(z))
 
-    def policy_distribution(self, raw: Tensor) -> SquashedGaussian:
+    @abstractmethod
+    def policy_distribution(self, raw: Tensor) -> ActionDistribution:
         """What the policy network's output ``[..., 2 A]`` stands for."""
-        raw_mean, raw_log_std = raw.chunk(2, -1)
-        half_range = 0.5 * (self.log_std_max - self.log_std_min)
-        return SquashedGaussian(
-            raw_mean, torch.tanh(raw_log_std) * half_range + (self.log_std_min + half_range)
-        )
 
     def prepared(self, pack: bool = True) -> PreparedTDMPC:
         """Return this model with the gradient of the planning objective written out, without autograd.
@@ -222,6 +225,21 @@ class TDMPCWorldModel(WorldModel):
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_packed": None}
+
+
+class TDMPCWorldModel(ImplicitWorldModel):
+    """TD-MPC2's: Q-functions, and a policy that is squashed by tanh. Parameters are :class:`ImplicitWorldModel`'s."""
+
+    takes_action_in_value = True
+
+    def policy(self, z: Tensor) -> SquashedGaussian:
+        """The policy prior pi(. | z)."""
+        return self.policy_distribution(self.policy_head(z))
+
+    def policy_distribution(self, raw: Tensor) -> SquashedGaussian:
+        """What the policy network's output ``[..., 2 A]`` stands for."""
+        raw_mean, raw_log_std = raw.chunk(2, -1)
+        return SquashedGaussian(raw_mean, scaled_tanh(raw_log_std, self.log_std_min, self.log_std_max))
 
 
 def _make_encoder(
@@ -245,13 +263,13 @@ def _to_latent(in_features: int, size: TDMPCSize) -> NormedLinear:
     return NormedLinear(in_features, size.latent_dim, SimNorm(size.simnorm_dim))
 
 
-def get_size(size: TDMPCSize | str) -> TDMPCSize:
+def get_size(size: TDMPCSize | str, sizes: Mapping[str, TDMPCSize] = TDMPC_SIZES) -> TDMPCSize:
     """Look up a size by name.
 
-    :raises ValueError: for a name that is not in :data:`TDMPC_SIZES`
+    :raises ValueError: for a name that is not in ``sizes``
     """
     if isinstance(size, TDMPCSize):
         return size
-    if size not in TDMPC_SIZES:
-        raise ValueError(f'model_size="{size}" is not a size; choose one of {", ".join(TDMPC_SIZES)}')
-    return TDMPC_SIZES[size]
+    if size not in sizes:
+        raise ValueError(f'model_size="{size}" is not a size; choose one of {", ".join(sizes)}')
+    return sizes[size]

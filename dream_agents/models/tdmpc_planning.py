@@ -1,4 +1,4 @@
-"""TD-MPC2's networks as planners use them: weights that stay as they are, and a backward pass written out.
+"""Networks of TD-MPC2 and BMPC as planners use them: weights that stay as they are, and a backward pass written out.
 
 A plan for one environment has twenty rows at most: its time goes to reading weights and to the bookkeeping of some
 hundred operations more than to arithmetic. The architecture is fixed and only the actions need a gradient, so each
@@ -17,14 +17,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dream_agents.models.base import WorldModel
-from dream_agents.models.heads import SquashedGaussian, TwoHot, symexp
+from dream_agents.models.heads import ActionDistribution, TwoHot, symexp
 from dream_agents.models.layers import EnsembleLinear, NormedLinear, SimNorm, mish_with_pullback
 from dream_agents.models.linear import Product
 from dream_agents.models.objective import Objective, discounts
 from dream_agents.models.pixels import PixelEncoder
 
 if TYPE_CHECKING:
-    from dream_agents.models.tdmpc import TDMPCWorldModel, ValueEnsemble
+    from dream_agents.models.tdmpc import ImplicitWorldModel, ValueEnsemble
 
 Pullback = Callable[[Tensor], Tensor]
 
@@ -33,20 +33,26 @@ _SMALLEST_STD = 1e-12
 
 
 class PreparedTDMPC(WorldModel):
-    """A :class:`TDMPCWorldModel` made ready for planning.
+    """An :class:`ImplicitWorldModel` made ready for planning.
 
     Gives the model's results for as long as its weights stay as they are. Where autograd is on it asks the model.
 
     :param model: on any device, in any precision
     :param pack: copy the weights for faster products; the model has to be on the CPU and in float32
+    :param distribution: what the policy network's output stands for; None for what it does in the model
     """
 
-    takes_action_in_value = True
     keeps_steps = True
 
-    def __init__(self, model: TDMPCWorldModel, pack: bool = False):
+    def __init__(
+        self,
+        model: ImplicitWorldModel,
+        pack: bool = False,
+        distribution: Callable[[Tensor], ActionDistribution] | None = None,
+    ):
         super().__init__()
         self.model = model
+        self.takes_action_in_value = model.takes_action_in_value
         self.latent_dim, self.action_dim, self.num_values = (
             model.latent_dim,
             model.action_dim,
@@ -58,7 +64,7 @@ class PreparedTDMPC(WorldModel):
         self._dynamics = Chain(model.dynamics, pack)
         self._policy = Chain(model.policy_head, pack)
         self._heads = Heads(model.reward_head, model.value_heads, pack)
-        self._two_hot, self._distribution = model.two_hot, model.policy_distribution
+        self._two_hot, self._distribution = model.two_hot, distribution or model.policy_distribution
 
     def observe(
         self, obs: Tensor, memory: dict[str, Tensor] | None = None, episode_start: Tensor | None = None
@@ -88,28 +94,27 @@ class PreparedTDMPC(WorldModel):
         return self.model.continuation(z)
 
     def values(self, z: Tensor, action: Tensor | None, members: Sequence[int] | None = None) -> Tensor:
-        """Q_m(z, a), in return units."""
+        """Q_m(z, a) or V_m(z), in return units."""
         return self.model.values(z, action, members)
 
-    def policy(self, z: Tensor) -> SquashedGaussian:
+    def policy(self, z: Tensor) -> ActionDistribution:
         """The policy prior pi(. | z)."""
-        if torch.is_grad_enabled():
-            return self.model.policy(z)
-        return self._distribution(self._policy(z))
+        return self._distribution(self.model.policy_head(z) if torch.is_grad_enabled() else self._policy(z))
 
     @torch.no_grad()
     def objective_and_gradient(
         self, z: Tensor, actions: Tensor, uncertainty_coef: float, steps: Sequence[Step] = ()
     ) -> tuple[Objective, Tensor]:
         """The planning objective and its gradient, by a backward pass that is written out."""
-        length, candidates = len(actions), actions.shape[2]
+        candidates = actions.shape[2]
         steps = steps or self._dream(z, actions)
         inputs = [step.z_action[:, :candidates] for step in steps]
-        inputs.append(torch.cat((steps[-1].latent[:, :candidates], actions[-1]), -1))
+        last_action = actions[-1] if self.takes_action_in_value else torch.zeros_like(actions[-1])
+        inputs.append(torch.cat((steps[-1].latent[:, :candidates], last_action), -1))
         z_action = torch.stack(inputs)  # [H + 1, B, N, Z + A]
         logits, heads_pullback = self._heads.with_pullback(z_action.view(-1, z_action.shape[-1]))
         decoded, decode_pullback = _decode(self._two_hot, logits)
-        decoded = decoded.view(-1, *actions.shape[:3])  # [1 + M, H + 1, B, N]
+        decoded = decoded.view(-1, *z_action.shape[:3])  # [1 + M, H + 1, B, N]
         rewards, values = decoded[0, :-1], decoded[1:]
 
         latents = z_action[..., : self.latent_dim]
@@ -127,14 +132,14 @@ class PreparedTDMPC(WorldModel):
         logits_gradient = decode_pullback(decoded_gradient.view(logits.shape[:-1]))
         gradient = heads_pullback(logits_gradient).view_as(z_action)
         by_step = gradient.unbind()  # with respect to (z_h, a_h), each [B, N, Z + A]
-        for h in reversed(range(length - 1)):
+        for h in reversed(range(len(steps))):
             by_step[h].add_(steps[h].pull(by_step[h + 1][..., : self.latent_dim]))
-        return Objective(objective, penalty), gradient[..., self.latent_dim :].contiguous()
+        return Objective(objective, penalty), gradient[: len(actions), ..., self.latent_dim :].contiguous()
 
     def _dream(self, z: Tensor, actions: Tensor) -> list[Step]:
-        """The steps along ``actions [H + 1, B, N, A]`` from ``z [B, Z]``."""
+        """The steps along ``actions [H(+1), B, N, A]`` from ``z [B, Z]``."""
         latent, steps = z.unsqueeze(1), []
-        for action in actions[:-1].unbind():
+        for action in (actions[:-1] if self.takes_action_in_value else actions).unbind():
             latent, step = self.step(latent, action)
             steps.append(step)
         return steps
@@ -239,10 +244,10 @@ def _norm_pullback(
 
 
 class Heads:
-    """Reward and Q-networks, without dropout, on rows that they share: the reward is one more member.
+    """Reward and value networks, without dropout, on rows (z, a) that they share: the reward is one more member.
 
     :param reward: the reward network
-    :param values: the ensemble of Q-networks
+    :param values: the ensemble of values, of (z, a) or of z
     :param pack: as for :class:`PreparedTDMPC`
     """
 
@@ -274,9 +279,10 @@ class Heads:
 
 
 def _members(reward: nn.Module, values: EnsembleLinear) -> list[tuple[Tensor, Tensor]]:
-    """Weights and biases of one layer of the reward network and of each Q-network."""
+    """Weights and biases of one layer of the reward network and of each value; those of actions are 0 in V(z)."""
     layer = cast("nn.Linear", reward)
-    return [(layer.weight, layer.bias), *zip(values.weight, values.bias, strict=True)]
+    weights = F.pad(values.weight, (0, layer.in_features - values.weight.shape[-1]))
+    return [(layer.weight, layer.bias), *zip(weights, values.bias, strict=True)]
 
 
 def _norms(reward: nn.Module, values: EnsembleLinear) -> list[Tensor]:

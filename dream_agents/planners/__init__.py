@@ -7,7 +7,7 @@ from typing import Any
 
 from dream_agents.planners.base import Memory, Plan, Planner
 
-__all__ = ["Memory", "Plan", "Planner", "make_planner"]
+__all__ = ["Memory", "Plan", "Planner", "make_optional_planner", "make_planner"]
 
 
 def make_planner(planner: str | Planner, **options: Any) -> Planner:
@@ -34,3 +34,18 @@ def make_planner(planner: str | Planner, **options: Any) -> Planner:
         raise ValueError(
             f'planner "{planner}" does not take {options}: {error}; its options are {names}'
         ) from error
+
+
+def make_optional_planner(
+    role: str, planner: str | Planner | None, options: dict[str, Any] | None = None
+) -> Planner | None:
+    """:func:`make_planner`, or None.
+
+    :param role: the keyword that ``planner`` was given as, for the message
+    :raises ValueError: as :func:`make_planner`, and for options without a planner
+    """
+    if planner is not None:
+        return make_planner(planner, **(options or {}))
+    if options:
+        raise ValueError(f"{role}_kwargs are given without a {role}")
+    return None

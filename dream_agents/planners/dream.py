@@ -84,8 +84,6 @@ class DreamPlanner(GradientPlanner):
                 latents, step = model.step(latents, dreamt)
                 steps.append(step)
                 distribution = model.policy(latents[:, -roll_outs:])
-        if keeps and len(steps) < self.horizon:  # where V(z_H) ends the plan, no proposal follows its last action
-            steps.append(model.step(latents[:, : self.candidates], actions[-1])[1])
         if keeps and len(steps) < self.horizon:  # the step to V(z_H), where the policy has no more to say
             steps.append(model.step(latents[:, : self.candidates], actions[-1])[1])
         return torch.stack(actions), steps if keeps else []

@@ -1,5 +1,5 @@
 """Replay of sub-sequences."""
 
-from dream_agents.replay.sequence import SequenceBatch, SequenceReplayBuffer
+from dream_agents.replay.sequence import ExtraField, SequenceBatch, SequenceReplayBuffer, StoredSteps
 
-__all__ = ["SequenceBatch", "SequenceReplayBuffer"]
+__all__ = ["ExtraField", "SequenceBatch", "SequenceReplayBuffer", "StoredSteps"]

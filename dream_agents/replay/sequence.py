@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +17,22 @@ from torch import Tensor
 from dream_agents.replay.frames import StackedFrames, frame_shape
 
 
+class ExtraField(NamedTuple):
+    """A field of each step beside those of every replay buffer."""
+
+    #: numbers a step
+    width: int
+    #: each of them until :meth:`SequenceReplayBuffer.rewrite` is told others
+    default: float = 0.0
+
+
+class StoredSteps(NamedTuple):
+    """Where steps are stored; the arrays broadcast."""
+
+    slots: np.ndarray
+    envs: np.ndarray
+
+
 class SequenceBatch(NamedTuple):
     """``B`` sub-sequences of ``L`` steps, time first."""
 
@@ -27,6 +44,10 @@ class SequenceBatch(NamedTuple):
     rewards: Tensor
     #: ``[L, B]``, 1 where the step ended the task; 0 at time limits
     terminated: Tensor
+    #: the buffer's extra fields by name, each ``[L, B, width]``; None where it has none
+    extra: Mapping[str, Tensor] | None = None
+    #: where the steps are stored, ``[L, B]``; None where there are no extra fields to rewrite
+    stored: StoredSteps | None = None
 
 
 class SequenceReplayBuffer(ReplayBuffer):
@@ -53,6 +74,7 @@ class SequenceReplayBuffer(ReplayBuffer):
         the files have no names, belong to this buffer alone, and are gone when it or its process is
     :param frame_stack: frames ``k`` in observations ``[k * C, H, W]`` (uint8), oldest first; 1 stores observations
         as they are
+    :param extra_fields: further fields of each step, by name; :meth:`rewrite` sets them, and batches have them
     :raises ValueError: if the buffer can't hold one sub-sequence an environment, or observations are no such stacks
     """
 
@@ -79,6 +101,7 @@ class SequenceReplayBuffer(ReplayBuffer):
         seed: int | None = None,
         folder: str | Path | None = None,
         frame_stack: int = 1,
+        extra_fields: Mapping[str, ExtraField] | None = None,
     ):
         super(ReplayBuffer, self).__init__(buffer_size, observation_space, action_space, device, n_envs)
         if frame_stack < 1:
@@ -99,6 +122,7 @@ class SequenceReplayBuffer(ReplayBuffer):
         self.handle_timeout_termination = handle_timeout_termination
         self.rng = np.random.default_rng(seed)
         self.folder = Path(folder) if folder is not None else None
+        self.extra_fields = dict(extra_fields or {})
         self._allocate(self.buffer_size if folder is None else 0)
         self.reset()
 
@@ -112,7 +136,13 @@ class SequenceReplayBuffer(ReplayBuffer):
             "terminated": ((), np.float32),
             "episode_ids": ((), np.int64),
         }
-        return fields if self.frame_stack == 1 else fields | {"older_frames": ((), np.int32)}
+        if self.frame_stack > 1:
+            fields["older_frames"] = ((), np.int32)
+        for name, field in self.extra_fields.items():
+            if name in fields:
+                raise ValueError(f"extra_fields has {name!r}, which every replay buffer stores; rename it")
+            fields[name] = ((field.width,), np.float32)
+        return fields
 
     def _allocate(self, slots: int) -> None:
         """Make arrays that take no memory until they are written to."""
@@ -138,6 +168,7 @@ class SequenceReplayBuffer(ReplayBuffer):
         self.filled = np.zeros(self.n_envs, np.int64)  # slots in use of each environment
         self._current_ids = np.arange(self.n_envs)
         self._next_id = self.n_envs
+        self._last_steps = StoredSteps(np.empty(0, np.int64), np.empty(0, np.int64))
         self.pos, self.full = 0, False
 
     def size(self) -> int:
@@ -164,12 +195,34 @@ class SequenceReplayBuffer(ReplayBuffer):
         self.actions[slots, envs] = np.asarray(action).reshape(self.n_envs, self.action_dim)
         self.rewards[slots, envs] = reward
         self.terminated[slots, envs] = done & ~timeouts if self.handle_timeout_termination else done
+        for name, field in self.extra_fields.items():
+            getattr(self, name)[slots, envs] = field.default
+        self._last_steps = StoredSteps(slots, envs)
         self._advance(envs)
         ended = np.flatnonzero(done)
         if len(ended) > 0:
             self._put(ended, np.asarray(next_obs).reshape(self.n_envs, *self.obs_shape)[ended])
             self._advance(ended)
             self.start_episodes(ended)
+
+    @property
+    def last_steps(self) -> StoredSteps:
+        """Where :meth:`add` has put the latest step of each environment."""
+        return self._last_steps
+
+    def rewrite(self, steps: StoredSteps, **fields: np.ndarray) -> None:
+        """Replace extra fields of stored steps.
+
+        :param steps: as in a batch, or a part of them
+        :param fields: new contents by name, each ``[*steps, width]``
+        :raises ValueError: for a name that is none of ``extra_fields``
+        """
+        for name, values in fields.items():
+            if name not in self.extra_fields:
+                raise ValueError(
+                    f"{name!r} is no extra field of this replay buffer; those are {sorted(self.extra_fields)}"
+                )
+            getattr(self, name)[steps.slots, steps.envs] = values
 
     def _put(self, envs: np.ndarray, observations: np.ndarray) -> np.ndarray:
         """Write an observation of each of ``envs`` into its next slot; return the slots."""
@@ -272,7 +325,14 @@ class SequenceReplayBuffer(ReplayBuffer):
             rewards = env.normalize_reward(rewards)
         arrays = (self.actions[steps, envs], rewards, self.terminated[steps, envs])
         rest = (self.to_torch(np.asarray(array), copy=False) for array in arrays)
-        return SequenceBatch(self._read_observations(slots, envs, env), *rest)
+        batch = SequenceBatch(self._read_observations(slots, envs, env), *rest)
+        if not self.extra_fields:
+            return batch
+        extra = {name: getattr(self, name)[steps, envs] for name in self.extra_fields}
+        return batch._replace(
+            extra={name: self.to_torch(np.asarray(array), copy=False) for name, array in extra.items()},
+            stored=StoredSteps(steps, np.broadcast_to(envs, steps.shape)),
+        )
 
     def _read_observations(self, slots: np.ndarray, envs: np.ndarray, env: VecNormalize | None) -> Tensor:
         """Observations ``[L + 1, B, *obs_shape]`` of these slots, on the device."""

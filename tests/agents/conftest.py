@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from dream_agents import TDMPC2, DreamMPC
+from dream_agents import BMPC, TDMPC2, DreamMPC
 from dream_agents.models.tdmpc import TDMPCSize
 
 OPTIONS = {
@@ -73,11 +73,17 @@ def make_tdmpc2(env="Pendulum-v1", **kwargs):
     return TDMPC2(env, **{**OPTIONS, **planner, **kwargs})
 
 
+def make_bmpc(env="Pendulum-v1", **kwargs):
+    planner = {} if "planner" in kwargs else {"planner_kwargs": MPPI}
+    return BMPC(env, **{**OPTIONS, **planner, **kwargs})
+
+
 def make_dream_mpc(env="Pendulum-v1", **kwargs):
-    return DreamMPC(env, **{**OPTIONS, **kwargs})
+    """On TD-MPC2's backbone, where Dream-MPC acts while learning, too."""
+    return DreamMPC(env, **{**OPTIONS, "backbone": "tdmpc2", **kwargs})
 
 
-MAKERS = {"TDMPC2": make_tdmpc2, "DreamMPC": make_dream_mpc}
+MAKERS = {"TDMPC2": make_tdmpc2, "BMPC": make_bmpc, "DreamMPC": make_dream_mpc}
 
 
 @pytest.fixture(params=MAKERS)
@@ -109,7 +115,7 @@ def saved_agents(tmp_path_factory):
 @pytest.fixture(params=MAKERS)
 def load(request, saved_agents):
     """Load a saved agent of each kind, with the arguments of ``load`` after the path."""
-    agent_class = {"TDMPC2": TDMPC2, "DreamMPC": DreamMPC}[request.param]
+    agent_class = {"TDMPC2": TDMPC2, "BMPC": BMPC, "DreamMPC": DreamMPC}[request.param]
     path = saved_agents(request.param)
     return partial(agent_class.load, path, device="cpu")
 

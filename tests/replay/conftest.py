@@ -13,11 +13,11 @@ from dream_agents.replay import SequenceReplayBuffer
 def by_start(batch):
     """Tell the sub-sequences of a batch apart: (episode, step) of their starts."""
     first = batch.actions[0].int().tolist()
-    return {tuple(key): [tensor[:, i] for tensor in batch] for i, key in enumerate(first)}
+    return {tuple(key): [tensor[:, i] for tensor in batch[:4]] for i, key in enumerate(first)}
 
 
 def assert_same(batch, other):
-    for ours, expected in zip(batch, other, strict=True):
+    for ours, expected in zip(batch[:4], other[:4], strict=True):
         assert ours.dtype == expected.dtype
         assert torch.equal(ours, expected)
 

@@ -90,7 +90,7 @@ class World:
 
     def check(self, batch):
         """Compare every sub-sequence with the record; return how often each start was drawn."""
-        observations, actions, rewards, terminated = (tensor.numpy() for tensor in batch)
+        observations, actions, rewards, terminated = (tensor.numpy() for tensor in batch[:4])
         env, episode, step = observations[0].T.astype(int)  # each [B]
         possible = self.starts()
         drawn = Counter(zip(env.tolist(), episode.tolist(), step.tolist(), strict=True))
@@ -159,8 +159,8 @@ class TestSampling:
         world = World(make_buffer(n_envs=2, length=3))
         world.play(40)
         batch = world.buffer.sample(7)
-        assert [tuple(tensor.shape) for tensor in batch] == [(4, 7, 3), (3, 7, 2), (3, 7), (3, 7)]
-        assert all(tensor.dtype == torch.float32 for tensor in batch)
+        assert [tuple(tensor.shape) for tensor in batch[:4]] == [(4, 7, 3), (3, 7, 2), (3, 7), (3, 7)]
+        assert all(tensor.dtype == torch.float32 for tensor in batch[:4])
 
     def test_batches_are_copies(self):
         world = World(make_buffer())
@@ -337,7 +337,7 @@ class TestStorage:
         restored = make_buffer(60)
         restored.load_state_arrays(world.buffer.state_arrays())
         restored.rng.bit_generator.state = world.buffer.rng.bit_generator.state
-        for one, other in zip(world.buffer.sample(50), restored.sample(50), strict=True):
+        for one, other in zip(world.buffer.sample(50)[:4], restored.sample(50)[:4], strict=True):
             assert torch.equal(one, other)
 
     def test_arrays_take_no_more_room_than_is_in_use(self):
@@ -375,7 +375,7 @@ class TestStorage:
             np.testing.assert_array_equal(arrays[name], expected)
         assert all(isinstance(arrays[name], np.memmap) for name in ("observations", "actions", "rewards"))
         world.check(world.buffer.sample(300))
-        for one, other in zip(world.buffer.sample(9), twin.buffer.sample(309), strict=True):
+        for one, other in zip(world.buffer.sample(9)[:4], twin.buffer.sample(309)[:4], strict=True):
             assert one.shape[1] == 9
             assert one.dtype == other.dtype
 
@@ -432,7 +432,7 @@ def test_vec_normalize_normalises_what_is_drawn():
         normalized.observations, expected.clamp(-1.5, 1.5).float(), rtol=1e-4, atol=1e-4
     )
     torch.testing.assert_close(normalized.rewards, (plain.rewards / 2).clamp(-8, 8), rtol=1e-4, atol=1e-4)
-    assert all(tensor.dtype == torch.float32 for tensor in normalized)
+    assert all(tensor.dtype == torch.float32 for tensor in normalized[:4])
     assert torch.equal(normalized.actions, plain.actions)
     assert torch.equal(normalized.terminated, plain.terminated)
 
@@ -440,4 +440,4 @@ def test_vec_normalize_normalises_what_is_drawn():
 def test_batches_go_to_the_device():
     world = World(make_buffer(device="meta"))
     world.play(50)
-    assert all(tensor.device.type == "meta" for tensor in world.buffer.sample(3))
+    assert all(tensor.device.type == "meta" for tensor in world.buffer.sample(3)[:4])

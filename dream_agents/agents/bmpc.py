@@ -1,0 +1,33 @@
+"""BMPC (Wang et al. 2025)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.type_aliases import GymEnv
+
+from dream_agents.agents.base import WorldModelAgent
+
+
+class BMPC(WorldModelAgent):
+    """Bootstrapped MPC: TD-MPC2's world model with a policy that imitates the planner, which it guides in turn.
+
+    MPPI acts while learning and in ``predict``. Every other keyword is documented at :class:`WorldModelAgent`.
+
+        >>> model = BMPC("dmc_cup-catch-v0", model_size="1M").learn(50_000, progress_bar=True)
+
+    :param env: an environment id, a ``gymnasium.Env`` or a ``VecEnv``
+    :param policy: Stable-Baselines3's policy class or its name
+    :param backbone: world model and learner, a name in ``registry.backbones``
+    """
+
+    def __init__(
+        self,
+        env: GymEnv | str | None,
+        policy: str | type[BasePolicy] = "WorldModelPolicy",
+        *,
+        backbone: str = "bmpc",
+        **kwargs: Any,
+    ):
+        super().__init__(env, policy, backbone=backbone, **kwargs)
