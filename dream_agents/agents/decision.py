@@ -34,7 +34,13 @@ def decide(
     new = {f"model.{k}": v for k, v in model_memory.items()}
     new |= {f"planner.{k}": v for k, v in plan.memory.items()}
     new["decision"] = memory["decision"].masked_fill(episode_start, 0) + 1
-    return plan, new
+    return plan, with_action(model, new, plan.action)
+
+
+def with_action(model: WorldModel, memory: Memory, action: Tensor) -> Memory:
+    """Tell a recurrent world model's part of ``memory`` which actions ``[B, A]`` are executed."""
+    own = {name.removeprefix("model."): value for name, value in memory.items() if name.startswith("model.")}
+    return memory | {f"model.{name}": value for name, value in model.remember_action(own, action).items()}
 
 
 def uses_autograd(model: WorldModel, planner: Planner) -> bool:

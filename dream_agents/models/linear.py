@@ -29,7 +29,8 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Return ``x @ weight.T + bias`` for ``x [..., in]``, ``weight [out, in]``, ``bias [out]``."""
     if not _takes_onednn(x, weight):
         return F.linear(x, weight, bias)
-    rows = x if x.dim() == 2 else x.reshape(-1, x.shape[-1])
+    # oneDNN takes a hundred times as long for the gradient where rows are parts of longer ones.
+    rows = x.reshape(-1, x.shape[-1]).contiguous()
     if torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad):
         product = _Linear.apply(rows, weight, bias)
     else:

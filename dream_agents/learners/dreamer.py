@@ -1,0 +1,429 @@
+"""Dreamer's learning: a world model by reconstruction, actor and critic in its imagination (Hafner et al. 2020, 2025).
+
+Shapes: L steps of B replayed sequences, H imagined steps from each of N = L * B latents.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+from torch import Tensor
+
+from dream_agents.learners.base import Learner
+from dream_agents.models.base import WorldModel
+from dream_agents.models.dreamer import DreamerSize, DreamerWorldModel
+from dream_agents.models.heads import ClampedGaussian
+from dream_agents.replay.stream import StreamBatch, StreamReplayBuffer
+
+
+@dataclass
+class DreamerConfig:
+    """Hyperparameters of the learner, with DreamerV3's defaults.
+
+    :param sequence_length: L, steps of a replayed sequence
+    :param horizon: H, imagined steps
+    :param dynamics_coef: weight of the KL divergence that trains the prior
+    :param representation_coef: weight of the KL divergence that trains the posterior
+    :param free_nats: KL divergences below this are not trained
+    :param return_lambda: lambda of the returns
+    :param entropy_coef: eta, weight of the actor's entropy
+    :param actor_gradient: "reinforce" (DreamerV3), or "dynamics" for backpropagation through the model (Dreamer)
+    :param return_decay: rate at which the range of the returns, which scales advantages, is forgotten
+    :param slow_value_coef: weight of the value's distance to its moving average
+    :param replay_value_coef: weight of the value's loss on the replayed rewards
+    :param actor_lr_scale: learning rate of actor and value relative to the world model's
+    :param model_clip_norm: largest gradient norm of the world model
+    :param actor_clip_norm: largest gradient norm of actor and value
+    :param adam_eps: Adam's epsilon
+    :param autocast: "bfloat16" runs the networks under autocast, None in float32; "auto" is bfloat16 where the
+        processor multiplies in it
+    """
+
+    sequence_length: int = 64
+    horizon: int = 15
+    dynamics_coef: float = 1.0
+    representation_coef: float = 0.1
+    free_nats: float = 1.0
+    return_lambda: float = 0.95
+    entropy_coef: float = 3e-4
+    actor_gradient: str = "reinforce"
+    return_decay: float = 0.99
+    slow_value_coef: float = 1.0
+    replay_value_coef: float = 0.3
+    actor_lr_scale: float = 0.3
+    model_clip_norm: float = 1000.0
+    actor_clip_norm: float = 100.0
+    adam_eps: float = 1e-8
+    autocast: str | None = "auto"
+
+    def __post_init__(self) -> None:
+        if self.autocast not in (None, "auto", "bfloat16"):
+            raise ValueError(f'autocast={self.autocast!r} is not known; use "auto", "bfloat16" or None')
+        if self.actor_gradient not in ("reinforce", "dynamics"):
+            raise ValueError(
+                f'actor_gradient="{self.actor_gradient}" is not known; use "reinforce" or "dynamics"'
+            )
+        for name in ("horizon", "sequence_length"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)} is too short; use at least 1")
+
+
+@dataclass
+class GaussianDreamerConfig(DreamerConfig):
+    """Hyperparameters with the defaults of Dreamer as the paper of Dream-MPC used it (Table 16)."""
+
+    sequence_length: int = 50
+    representation_coef: float = 1.0
+    free_nats: float = 3.0
+    entropy_coef: float = 0.0
+    actor_gradient: str = "dynamics"
+    slow_value_coef: float = 0.0
+    replay_value_coef: float = 0.0
+    actor_lr_scale: float = 8 / 60
+    model_clip_norm: float = 100.0
+    adam_eps: float = 1e-7
+
+
+class ReturnRange:
+    """Moving 5th and 95th percentile of returns (Hafner et al. 2025, Eq. 7).
+
+    :param decay: rate at which they are forgotten
+    """
+
+    def __init__(self, decay: float, device: torch.device):
+        self.decay = decay
+        self.percentiles = torch.zeros(2, device=device)
+        self._quantiles = torch.tensor([0.05, 0.95], device=device)
+
+    def update(self, returns: Tensor) -> Tensor:
+        """Move towards the percentiles of ``returns`` and return the range, at least 1."""
+        self.percentiles.lerp_(torch.quantile(returns.flatten(), self._quantiles), 1 - self.decay)
+        return (self.percentiles[1] - self.percentiles[0]).clamp(min=1.0)
+
+
+def lambda_returns(rewards: Tensor, values: Tensor, discounts: Tensor, return_lambda: float) -> Tensor:
+    """Lambda-returns ``[H, ...]`` of the first H of H + 1 latents.
+
+    :param rewards: ``[H, ...]``, of arriving in each latent but the first
+    :param values: ``[H + 1, ...]``
+    :param discounts: gamma where the task goes on in each latent but the first, 0 where it has ended, ``[H, ...]``
+    """
+    returns = [values[-1]]
+    one_step = rewards + (1 - return_lambda) * discounts * values[1:]
+    for now, discount in zip(one_step.flip(0), return_lambda * discounts.flip(0), strict=True):
+        returns.append(now + discount * returns[-1])
+    return torch.stack(returns[:0:-1])
+
+
+class DreamerLearner(Learner):
+    """One update of world model, actor and critic.
+
+    :param world_model: the networks, on their device
+    :param config: hyperparameters
+    :param learning_rate: Adam's learning rate of the world model
+    :param tau: rate at which the slow value follows
+    :param generator: source of all randomness, on the model's device
+    """
+
+    world_model: DreamerWorldModel
+
+    def __init__(
+        self,
+        world_model: DreamerWorldModel,
+        config: DreamerConfig,
+        learning_rate: float,
+        tau: float,
+        generator: torch.Generator,
+    ):
+        self.world_model, self.config, self.tau, self.generator = world_model, config, tau, generator
+        self.horizon = config.sequence_length
+        self.device = world_model.device
+        self.return_range = ReturnRange(config.return_decay, self.device)
+        model = world_model
+        parts = [model.coder, model.rssm, model.reward_head, model.continuation_head]
+        self._parameters = {
+            "model": [p for part in parts if part is not None for p in part.parameters()],
+            "actor": list(model.policy_head.parameters()),
+            "value": list(model.value_head.parameters()),
+        }
+        scales = {"model": 1.0, "actor": config.actor_lr_scale, "value": config.actor_lr_scale}
+        self.optimizers = {
+            name: torch.optim.Adam(
+                [{"params": parameters, "lr_scale": scales[name]}], eps=config.adam_eps, fused=True
+            )
+            for name, parameters in self._parameters.items()
+        }
+        self.set_learning_rate(learning_rate)
+        self._bfloat16 = config.autocast == "bfloat16" or (
+            config.autocast == "auto" and multiplies_bfloat16(self.device)
+        )
+
+    def set_learning_rate(self, learning_rate: float) -> None:
+        """Set Adam's learning rate; actor's and value's stay at ``actor_lr_scale`` times it."""
+        for optimizer in self.optimizers.values():
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate * group["lr_scale"]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Optimizers and the range of returns."""
+        return super().state_dict() | {"return_percentiles": self.return_range.percentiles}
+
+    def load_state_dict(self, state: dict[str, Any], strict: bool = True) -> None:
+        """Take back what :meth:`state_dict` gave."""
+        super().load_state_dict(state, strict)
+        self.return_range.percentiles.copy_(state["return_percentiles"])
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self._bfloat16)
+
+    def update(self, batch: StreamBatch) -> dict[str, Tensor]:  # type: ignore[override]
+        """Update the world model on replayed sequences, then actor and critic on what it imagines from there.
+
+        :param batch: sequences of ``sequence_length`` steps
+        """
+        with self._autocast():
+            loss, latents, metrics = self.model_loss(batch)
+        metrics["train/grad_norm"] = self._step("model", loss)
+        batch.remember(latents)
+        dynamics = self.config.actor_gradient == "dynamics"
+        with torch.set_grad_enabled(dynamics), self._autocast():
+            states, actions = self.imagine(latents.flatten(0, 1))
+        with self._autocast():
+            actor_loss, value_loss, more = self.behaviour_losses(states, actions, batch)
+        metrics |= more
+        metrics["train/actor_grad_norm"] = self._step("actor", actor_loss)
+        metrics["train/value_grad_norm"] = self._step("value", value_loss)
+        with torch.no_grad():
+            slow: list[Tensor] = list(self.world_model.target_value_head.parameters())
+            torch._foreach_lerp_(slow, list(self._parameters["value"]), self.tau)
+        return metrics
+
+    def _step(self, name: str, loss: Tensor) -> Tensor:
+        """Descend ``loss`` with respect to one part's parameters; return the gradient's norm before clipping."""
+        optimizer, parameters = self.optimizers[name], self._parameters[name]
+        optimizer.zero_grad()
+        loss.backward(inputs=parameters)
+        limit = self.config.model_clip_norm if name == "model" else self.config.actor_clip_norm
+        norm = nn.utils.clip_grad_norm_(parameters, limit)
+        optimizer.step()
+        return norm
+
+    def model_loss(self, batch: StreamBatch) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """Loss of the world model, posterior latents ``[L, B, Z]``, and metrics."""
+        model, config = self.world_model, self.config
+        embeddings = model.coder.encode(batch.observations)  # [L, B, E]
+        latents, posterior = model.rssm.observe(
+            embeddings, batch.actions, batch.is_first, batch.context, self.generator
+        )
+        prior = model.rssm.prior(model.rssm.split(latents)[0])
+        kl = model.rssm.stochastic.kl
+        dynamics, representation = kl(posterior.detach(), prior), kl(posterior, prior.detach())  # [L, B]
+        losses = {
+            "observation": model.coder.loss(latents, batch.observations).mean(),
+            "reward": model.scalar.loss(model.reward_head(latents), batch.rewards).mean(),
+            "dynamics": dynamics.clamp(min=config.free_nats).mean(),
+            "representation": representation.clamp(min=config.free_nats).mean(),
+        }
+        if model.episodic:
+            logits = model.continuation_logit(latents)
+            losses["continuation"] = F.binary_cross_entropy_with_logits(logits, 1 - batch.terminated)
+        weights = {"dynamics": config.dynamics_coef, "representation": config.representation_coef}
+        loss = torch.stack([weights.get(name, 1.0) * part for name, part in losses.items()]).sum()
+        metrics = {f"train/{name}_loss": part.detach() for name, part in losses.items()}
+        metrics |= {
+            "train/loss": loss.detach(),
+            "train/kl": dynamics.detach().mean(),
+            "train/posterior_entropy": model.rssm.stochastic.entropy(posterior.detach()).mean(),
+        }
+        return loss, latents.detach(), metrics
+
+    def imagine(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Follow the actor in imagination.
+
+        :param z: where to start ``[N, Z]``
+        :return: latents ``[H + 1, N, Z]`` and actions ``[H, N, A]``, where these are normal before they are clamped
+        """
+        model = self.world_model
+        states, actions = [z], []
+        for _ in range(self.config.horizon):
+            distribution = model.policy(states[-1])
+            if isinstance(distribution, ClampedGaussian):
+                mean = distribution.mean
+                noise = torch.randn(mean.shape, generator=self.generator, device=mean.device)
+                actions.append(torch.addcmul(mean, noise, distribution.log_std.exp()))
+            else:
+                actions.append(distribution.sample(self.generator))
+            noise = model.rssm.stochastic.noise(len(z), generator=self.generator, device=z.device)
+            states.append(model.rssm.imagine(states[-1], actions[-1].clamp(-1, 1), noise))
+        return torch.stack([state.to(states[-1].dtype) for state in states]), torch.stack(actions)
+
+    def behaviour_losses(
+        self, states: Tensor, actions: Tensor, batch: StreamBatch
+    ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """Losses of actor and critic, and metrics.
+
+        :param states: imagined latents ``[H + 1, N, Z]``, from every replayed one
+        :param actions: ``[H, N, A]``
+        :param batch: what was replayed
+        """
+        model, config = self.world_model, self.config
+        rewards = model.reward_at(states[1:])  # [H, N]
+        discounts = torch.full_like(rewards, model.discount)
+        if model.episodic:
+            discounts = discounts * torch.sigmoid(model.continuation_logit(states[1:]))
+        features = states.detach()
+        outputs = model.value_head(features)  # [H + 1, N, bins]
+        if config.actor_gradient == "dynamics":
+            values = model.values(states, None)[0]
+        else:
+            values = model.scalar.decode(outputs.detach())  # [H + 1, N]
+        returns = lambda_returns(rewards, values, discounts, config.return_lambda)  # [H, N]
+        alive = (1 - batch.terminated).flatten().unsqueeze(0)  # [1, N]
+        weights = torch.cat((alive, discounts[:-1].detach())).cumprod(0)  # [H, N]
+
+        actor_loss, metrics = self._actor_loss(features[:-1], actions, returns, values[:-1], weights)
+        returns = returns.detach()
+        slow = model.scalar.decode(model.target_value_head(features)).detach()  # [H + 1, N]
+        value_loss = (weights * self._value_loss(outputs[:-1], returns, slow[:-1])).mean()
+        if config.replay_value_coef > 0:
+            replayed = self._replay_value_loss(outputs[0], returns[0], slow[0], batch)
+            value_loss = value_loss + config.replay_value_coef * replayed
+        metrics |= {
+            "train/value_loss": value_loss.detach(),
+            "train/imagined_reward": rewards.detach().mean(),
+            "train/value": values.detach().mean(),
+        }
+        return actor_loss, value_loss, metrics
+
+    def _actor_loss(
+        self, features: Tensor, actions: Tensor, returns: Tensor, values: Tensor, weights: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The actor's loss (Hafner et al. 2025, Eq. 6; 2020, Eq. 7); each argument is ``[H, N, ...]``."""
+        config = self.config
+        if config.actor_gradient == "dynamics":
+            return -(weights * returns).mean(), {"train/actor_loss": -(weights * returns).detach().mean()}
+        scale = self.return_range.update(returns)
+        advantages = (returns - values) / scale
+        distribution = self.world_model.policy(features)
+        entropy = distribution.entropy  # [H, N]
+        objective = distribution.log_prob(actions) * advantages + config.entropy_coef * entropy
+        loss = -(weights * objective).mean()
+        metrics = {
+            "train/actor_loss": loss,
+            "train/actor_entropy": entropy.mean(),
+            "train/return_scale": scale,
+            "train/advantage": advantages.abs().mean(),
+        }
+        return loss, {name: metric.detach() for name, metric in metrics.items()}
+
+    def _value_loss(self, outputs: Tensor, returns: Tensor, slow: Tensor) -> Tensor:
+        """Loss ``[...]`` towards returns and the slow value."""
+        scalar, coef = self.world_model.scalar, self.config.slow_value_coef
+        if coef == 0:
+            return scalar.loss(outputs, returns)
+        if coef == 1:
+            return scalar.loss(outputs, returns, slow)
+        return scalar.loss(outputs, returns) + coef * scalar.loss(outputs, slow)
+
+    def _replay_value_loss(
+        self, outputs: Tensor, imagined: Tensor, slow: Tensor, batch: StreamBatch
+    ) -> Tensor:
+        """Loss on lambda-returns of replayed rewards that end in imagined ones (Hafner et al. 2025, repval).
+
+        :param outputs: the value's at every replayed latent ``[N, bins]``
+        :param imagined: returns imagined from there ``[N]``
+        :param slow: the slow value there ``[N]``
+        """
+        shape = batch.rewards.shape  # [L, B]
+        imagined = imagined.view(shape)
+        # An episode that was cut by a time limit goes on in imagination.
+        lambdas = self.config.return_lambda * (1 - batch.is_first[1:])
+        live = self.world_model.discount * (1 - batch.terminated[:-1])
+        returns = [imagined[-1]]
+        for t in reversed(range(shape[0] - 1)):
+            replayed = batch.rewards[t + 1] + self.world_model.discount * (1 - batch.terminated[t + 1]) * (
+                (1 - lambdas[t]) * imagined[t + 1] + lambdas[t] * returns[-1]
+            )
+            goes_on = (1 - batch.is_first[t + 1]) * (live[t] > 0)
+            returns.append(torch.where(goes_on > 0, replayed, imagined[t]))
+        targets = torch.stack(returns[::-1])[:-1]  # [L - 1, B]
+        weights = (1 - batch.is_first[1:]) * (1 - batch.terminated[:-1])
+        loss = self._value_loss(outputs.view(*shape, -1)[:-1], targets, slow.view(shape)[:-1])
+        return (weights * loss).mean()
+
+
+def multiplies_bfloat16(device: torch.device) -> bool:
+    """Whether products in bfloat16 have instructions of their own there."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    supported = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    return device.type == "cpu" and bool(supported())
+
+
+class DreamerBackbone:
+    """DreamerV3's networks and learner."""
+
+    config_class: ClassVar[type] = DreamerConfig
+    replay_buffer_class: ClassVar[type] = StreamReplayBuffer
+    latent: ClassVar[str] = "categorical"
+    #: keyword arguments of agents that differ from those of other backbones
+    agent_defaults: ClassVar[dict[str, Any]] = {
+        "model_size": "1M",
+        "learning_rate": 3e-4,
+        "batch_size": 16,
+        "tau": 0.02,
+        "gamma": 0.997,
+        "train_freq": 2,
+        "gradient_steps": 1,
+        "learning_starts": 1000,
+    }
+
+    @classmethod
+    def build_world_model(
+        cls,
+        obs_shape: tuple[int, ...],
+        action_dim: int,
+        model_size: DreamerSize | str = "1M",
+        discount: float = 0.997,
+        episodic: bool = False,
+        **kwargs: Any,
+    ) -> DreamerWorldModel:
+        """Make the networks.
+
+        :raises ValueError: if observations are neither flat nor images
+        """
+        options = {"latent": cls.latent} | kwargs
+        return DreamerWorldModel(obs_shape, action_dim, model_size, discount, episodic, **options)
+
+    @staticmethod
+    def build_learner(
+        world_model: WorldModel,
+        config: DreamerConfig,
+        learning_rate: float,
+        tau: float,
+        generator: torch.Generator,
+    ) -> DreamerLearner:
+        """Make the learner of a :class:`DreamerWorldModel`."""
+        assert isinstance(world_model, DreamerWorldModel)
+        return DreamerLearner(world_model, config, learning_rate, tau, generator)
+
+
+class GaussianDreamerBackbone(DreamerBackbone):
+    """Dreamer as the paper of Dream-MPC used it: Gaussian latents, gradients through the dynamics (Table 16)."""
+
+    config_class: ClassVar[type] = GaussianDreamerConfig
+    latent: ClassVar[str] = "gaussian"
+    agent_defaults: ClassVar[dict[str, Any]] = {
+        "model_size": "paper",
+        "learning_rate": 6e-4,
+        "batch_size": 50,
+        "tau": 0.02,
+        "gamma": 0.99,
+        "train_freq": 5,
+        "gradient_steps": 1,
+        "learning_starts": 2500,
+    }

@@ -1,0 +1,224 @@
+"""Dreamer's world model: RSSM, encoder and decoder, reward, continuation, value and actor (Hafner et al. 2020, 2025)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+from torch import Tensor
+
+from dream_agents.models.autoencoder import ImageCoder, VectorCoder, perceptron
+from dream_agents.models.base import WorldModel
+from dream_agents.models.heads import ActionDistribution, ClampedGaussian, SquashedGaussian
+from dream_agents.models.rssm import RSSM, Categorical, Gaussian
+from dream_agents.models.symexp import ScalarHead, SymexpTwoHot, UnitGaussian
+
+
+@dataclass(frozen=True)
+class DreamerSize:
+    """Widths of the networks.
+
+    :param deterministic: D, width of the GRU
+    :param hidden: width of the layers in the RSSM
+    :param groups: categorical variables of the stochastic part
+    :param classes: classes of each
+    :param units: width of every other layer
+    :param depth: channels of the first convolution
+    :param gaussian: width of the stochastic part if it is Gaussian
+    """
+
+    deterministic: int = 256
+    hidden: int = 128
+    groups: int = 32
+    classes: int = 8
+    units: int = 128
+    depth: int = 16
+    gaussian: int = 30
+
+
+#: Sizes, named after their number of parameters on flat observations; "paper" is Table 16 of the paper of Dream-MPC.
+DREAMER_SIZES = {
+    "1M": DreamerSize(),
+    "5M": DreamerSize(640, 256, 32, 16, 256, 24),
+    "12M": DreamerSize(1024, 512, 32, 16, 384, 32),
+    "paper": DreamerSize(200, 200, 32, 8, 200, 32, 30),
+}
+
+
+class DreamerWorldModel(WorldModel):
+    """A recurrent world model that reconstructs what it observes.
+
+    The latent is ``[h, s]``, the GRU's state and the stochastic part. :meth:`observe` and :meth:`next` take the mode
+    of posterior and prior, so that the same history gives the same decision; learning samples. Planning through
+    categorical latents uses the straight-through gradient: the one-hot state is what the model goes on with, and the
+    gradient is that of its probabilities.
+
+    Rewards and continuation are read off the latent that an action leads to.
+
+    :param obs_shape: ``(n,)`` for flat observations, or ``(channels, height, width)`` for images
+    :param action_dim: number of action dimensions
+    :param size: widths, or the name of one of :data:`DREAMER_SIZES`
+    :param discount: discount factor of the predicted returns
+    :param episodic: whether the task can end, which adds a continuation head
+    :param latent: "categorical" (DreamerV3: symlog observations, two-hot rewards and values, clamped normal actions)
+        or "gaussian" (Dreamer: observations as they are, Gaussian rewards and values, tanh-normal actions)
+    :param unimix: share of the uniform distribution in categorical latents
+    :param min_std: smallest standard deviation of the actor (DreamerV3)
+    :param max_std: largest standard deviation of the actor (DreamerV3)
+    :raises ValueError: for observations that are neither, and unknown names
+    """
+
+    takes_action_in_value = False
+    num_values = 1
+
+    def __init__(
+        self,
+        obs_shape: tuple[int, ...],
+        action_dim: int,
+        size: DreamerSize | str = "1M",
+        discount: float = 0.997,
+        episodic: bool = False,
+        latent: str = "categorical",
+        unimix: float = 0.01,
+        min_std: float = 0.1,
+        max_std: float = 1.0,
+    ):
+        super().__init__()
+        size = get_size(size)
+        if latent not in ("categorical", "gaussian"):
+            raise ValueError(f'latent="{latent}" is not known; use "categorical" or "gaussian"')
+        if len(obs_shape) not in (1, 3):
+            raise ValueError(
+                f"observations of shape {obs_shape} are neither flat, shape (n,), nor images, shape (channels, height, "
+                "width); wrap the environment in gymnasium.wrappers.FlattenObservation"
+            )
+        self.size, self.latent, self.obs_shape, self.action_dim = size, latent, obs_shape, action_dim
+        self.discount, self.episodic, self.min_std, self.max_std = discount, episodic, min_std, max_std
+        categorical = latent == "categorical"
+        stochastic = (
+            Categorical(size.groups, size.classes, unimix) if categorical else Gaussian(size.gaussian)
+        )
+        self.latent_dim = size.deterministic + stochastic.dim
+        self.coder: VectorCoder | ImageCoder
+        if len(obs_shape) == 3:
+            self.coder = ImageCoder(obs_shape, self.latent_dim, size.depth, 8 if categorical else 5)
+        else:
+            self.coder = VectorCoder(obs_shape, self.latent_dim, size.units, 3, squash=categorical)
+        self.rssm = RSSM(action_dim, self.coder.embed_dim, size.deterministic, size.hidden, stochastic)
+        self.scalar: ScalarHead = SymexpTwoHot() if categorical else UnitGaussian()
+        self.reward_head = self._head(1, self.scalar.num_outputs)
+        self.continuation_head = self._head(1, 1) if episodic else None
+        self.policy_head = self._head(3, 2 * action_dim)
+        self.value_head = self._head(3, self.scalar.num_outputs)
+        _initialize(self)
+        self.target_value_head = self._head(3, self.scalar.num_outputs)
+        self.target_value_head.load_state_dict(self.value_head.state_dict())
+        self.target_value_head.requires_grad_(False)
+
+    def _head(self, layers: int, outputs: int) -> nn.Sequential:
+        units = self.size.units
+        return nn.Sequential(perceptron(self.latent_dim, units, layers), nn.Linear(units, outputs))
+
+    # ------------------------------------------------------------ planning
+
+    def initial_memory(self, batch_size: int) -> dict[str, Tensor]:
+        """Latent and action of the step before, zeros."""
+        zeros = torch.zeros(batch_size, self.latent_dim + self.action_dim, device=self.device)
+        return {"latent": zeros[:, : self.latent_dim], "action": zeros[:, self.latent_dim :]}
+
+    def observe(
+        self, obs: Tensor, memory: dict[str, Tensor] | None = None, episode_start: Tensor | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Mode of the posterior ``[B, Z]`` after ``obs [B, ...]``, given the latent and the action before.
+
+        Its memory lacks the next action, which :meth:`remember_action` adds.
+        """
+        lead = obs.shape[: obs.dim() - len(self.obs_shape)]
+        if memory is None:
+            flat = self.initial_memory(lead.numel())
+            memory = {name: value.view(*lead, -1) for name, value in flat.items()}
+        latent, action = memory["latent"], memory["action"]
+        if episode_start is not None:
+            latent = latent.masked_fill(episode_start.unsqueeze(-1), 0)
+            action = action.masked_fill(episode_start.unsqueeze(-1), 0)
+        h = self.rssm.advance(*self.rssm.split(latent), action)
+        z = self.rssm.correct(h, self.coder.encode(obs))
+        return z, {"latent": z, "action": torch.zeros_like(action)}
+
+    def remember_action(self, memory: dict[str, Tensor], action: Tensor) -> dict[str, Tensor]:
+        """The memory with the action that was taken."""
+        return memory | {"action": action}
+
+    def next(self, z: Tensor, action: Tensor) -> Tensor:
+        """Mode of the prior after ``action``; gradients pass straight through categorical states."""
+        return self.rssm.imagine(z, action)
+
+    def reward(self, z: Tensor, action: Tensor) -> Tensor:
+        """Reward that goes with the latent after ``action``."""
+        return self.reward_at(self.next(z, action))
+
+    def rewards_along(self, latents: Tensor, actions: Tensor, last: Tensor) -> Tensor:
+        """Rewards that go with the latents after the first one."""
+        return self.reward_at(torch.cat((latents[1:], last.unsqueeze(0))))
+
+    def reward_at(self, z: Tensor) -> Tensor:
+        """Reward ``[...]`` that came with arriving in ``z``."""
+        return self.scalar.decode(self.reward_head(z))
+
+    def continuation_logit(self, z: Tensor) -> Tensor:
+        """Logit ``[...]`` of the task going on in ``z``; episodic models only."""
+        assert self.continuation_head is not None, "the model was built with episodic=False"
+        return self.continuation_head(z).squeeze(-1).float()
+
+    def continuation(self, z: Tensor) -> Tensor:
+        """1 unless the head is more than half sure that the task has ended in ``z``."""
+        if self.continuation_head is None:
+            return super().continuation(z)
+        return (self.continuation_logit(z) >= 0).to(z.dtype)
+
+    def values(self, z: Tensor, action: Tensor | None, members: Sequence[int] | None = None) -> Tensor:
+        """V(z) ``[1, ...]``; the action is ignored."""
+        return self.scalar.decode(self.value_head(z)).unsqueeze(0)
+
+    def policy(self, z: Tensor) -> ActionDistribution:
+        """The actor."""
+        raw_mean, raw_std = self.policy_head(z).float().chunk(2, -1)
+        if self.latent == "gaussian":
+            std = F.softplus(raw_std + _RAW_INITIAL_STD) + 1e-4
+            return SquashedGaussian(5 * torch.tanh(raw_mean / 5), std.log())
+        std = (self.max_std - self.min_std) * torch.sigmoid(raw_std + 2) + self.min_std
+        return ClampedGaussian(torch.tanh(raw_mean), std.log())
+
+
+#: softplus of it is 5, the standard deviation at which Dreamer's actor starts
+_RAW_INITIAL_STD = 4.993
+
+
+def _initialize(model: DreamerWorldModel) -> None:
+    """Truncated normal weights by fan-in, zero biases; what predicts rewards and values starts at 0."""
+    for module in model.modules():
+        if isinstance(module, nn.Linear):
+            std = module.in_features**-0.5 / 0.88  # of what is left after truncation at two deviations
+            nn.init.trunc_normal_(module.weight, std=std, a=-2 * std, b=2 * std)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+    for head in (model.reward_head, model.value_head):
+        nn.init.zeros_(cast("nn.Linear", head[-1]).weight)
+    last = cast("nn.Linear", model.policy_head[-1])
+    last.weight.data.mul_(0.01)
+
+
+def get_size(size: DreamerSize | str) -> DreamerSize:
+    """Look up a size by name.
+
+    :raises ValueError: for a name that is not in :data:`DREAMER_SIZES`
+    """
+    if isinstance(size, DreamerSize):
+        return size
+    if size not in DREAMER_SIZES:
+        raise ValueError(f'model_size="{size}" is not a size; choose one of {", ".join(DREAMER_SIZES)}')
+    return DREAMER_SIZES[size]
