@@ -12,9 +12,16 @@ from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.noise import ActionNoise
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.preprocessing import get_action_dim
-from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
+from stable_baselines3.common.type_aliases import (
+    GymEnv,
+    MaybeCallback,
+    Schedule,
+    TrainFreq,
+    TrainFrequencyUnit,
+)
 from stable_baselines3.common.vec_env import VecEnv
 
+from dream_agents.agents.decision import with_action
 from dream_agents.agents.policy import WorldModelPolicy
 from dream_agents.agents.saving import SavedAgent
 from dream_agents.agents.task import (
@@ -25,7 +32,16 @@ from dream_agents.agents.task import (
     make_config,
 )
 from dream_agents.allocator import keep_freed_memory
-from dream_agents.learners.base import PLAN_MEAN, PLAN_STD, Backbone, Learner, imitates_planner, plan_fields
+from dream_agents.learners.base import (
+    PLAN_MEAN,
+    PLAN_STD,
+    Backbone,
+    Learner,
+    default_replay,
+    imitates_planner,
+    plan_fields,
+    sequence_length,
+)
 from dream_agents.models.base import WorldModel
 from dream_agents.planners import Memory, Plan, Planner, make_optional_planner, make_planner
 from dream_agents.replay import SequenceReplayBuffer
@@ -153,7 +169,7 @@ class WorldModelAgent(SavedAgent):
             train_freq=train_freq,
             gradient_steps=gradient_steps,
             action_noise=action_noise,
-            replay_buffer_class=replay_buffer_class or SequenceReplayBuffer,
+            replay_buffer_class=replay_buffer_class or default_replay(backbones.get(backbone)),
             replay_buffer_kwargs=replay_buffer_kwargs,
             policy_kwargs=policy_kwargs,
             stats_window_size=stats_window_size,
@@ -196,7 +212,7 @@ class WorldModelAgent(SavedAgent):
         backbone: type[Backbone] = backbones.get(self.backbone_name)
         self._stores_plans = imitates_planner(backbone)
         self.replay_buffer_kwargs = self.replay_buffer_kwargs | {
-            "sequence_length": self.learner_config.horizon,
+            "sequence_length": sequence_length(self.learner_config),
             "frame_stack": self._frame_stack,
             "seed": self.seed,
         }
@@ -335,7 +351,7 @@ class WorldModelAgent(SavedAgent):
         self._replay_ready = self._replay_ready or self.replay_buffer.can_sample()
         if not self._replay_ready:
             return
-        seed_updates = 0 if self._seed_phase_done else int(self.learning_starts)
+        seed_updates = 0 if self._seed_phase_done else self._updates_for(int(self.learning_starts))
         self._seed_phase_done = True
         gradient_steps += seed_updates
         expert = self._replanner or self._training_planner or self._planner
@@ -353,6 +369,13 @@ class WorldModelAgent(SavedAgent):
         self.logger.record_mean("time/ms_per_update", 1e3 * (time.perf_counter() - began) / gradient_steps)
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
         self.logger.record("train/learning_rate", self.lr_schedule(self._current_progress_remaining))
+
+    def _updates_for(self, decisions: int) -> int:
+        """Updates that so many decisions bring at the ratio of ``gradient_steps`` and ``train_freq``."""
+        assert isinstance(self.train_freq, TrainFreq)
+        if self.gradient_steps < 0 or self.train_freq.unit != TrainFrequencyUnit.STEP:
+            return decisions
+        return round(decisions * self.gradient_steps / (self.train_freq.frequency * self.n_envs))
 
     def _sample_action(
         self, learning_starts: int, action_noise: ActionNoise | None = None, n_envs: int = 1
@@ -385,6 +408,8 @@ class WorldModelAgent(SavedAgent):
         scaled = action.reshape(n_envs, *self.action_space.shape)  # type: ignore[misc]
         if action_noise is not None:
             scaled = np.clip(scaled + action_noise(), -1, 1).astype(np.float32)
+            executed = torch.as_tensor(scaled, device=self.device).reshape(n_envs, -1)
+            self._plan_memory = with_action(self.world_model, self._plan_memory, executed)
         return self.policy.unscale_action(scaled), scaled
 
     def _store_transition(

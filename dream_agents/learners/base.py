@@ -26,6 +26,16 @@ def imitates_planner(backbone: type[Backbone]) -> bool:
     return getattr(backbone, "imitates_planner", False)
 
 
+def default_replay(backbone: type[Backbone]) -> type[SequenceReplayBuffer]:
+    """The replay buffer that a backbone's learner draws from; sub-sequences of one episode if it doesn't say so."""
+    return getattr(backbone, "replay_buffer_class", SequenceReplayBuffer)
+
+
+def sequence_length(config: Any) -> int:
+    """Steps of the sequences that a learner draws: its ``sequence_length``, or else its horizon."""
+    return getattr(config, "sequence_length", config.horizon)
+
+
 class Learner(ABC):
     """Losses, optimizers and targets of one world model."""
 

@@ -59,6 +59,10 @@ class WorldModel(nn.Module, ABC):
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Encode observations ``[..., *obs_shape]`` into latents ``[..., Z]`` and the new memory."""
 
+    def remember_action(self, memory: dict[str, Tensor], action: Tensor) -> dict[str, Tensor]:
+        """The memory that :meth:`observe` gave, with the actions ``[B, A]`` that are executed then."""
+        return memory
+
     @abstractmethod
     def next(self, z: Tensor, action: Tensor) -> Tensor:
         """Latent ``[..., Z]`` after taking actions ``[..., A]`` in latents ``[..., Z]``."""
