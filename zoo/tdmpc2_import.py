@@ -68,9 +68,9 @@ def load_tdmpc2_state_dict(path: str | Path) -> TDMPC2Checkpoint:
     expected = {key: tuple(value.shape) for key, value in _rename(model_state, layout).items()}
     found = {key: tuple(value.shape) for key, value in stored.items()}
     compare_shapes(found, expected, str(path), f"TD-MPC2 with {size}")
-    state = {key: stored[_file_key(key, layout)].float() for key in model_state}
+    state = {key: stored[public_key(key, layout)].float() for key in model_state}
     for key, value in state.items():
-        check_finite(f"{path}: {_file_key(key, layout)}", value)
+        check_finite(f"{path}: {public_key(key, layout)}", value)
     return TDMPC2Checkpoint(state, size, obs_dim, action_dim, episodic)
 
 
@@ -160,11 +160,11 @@ def _infer_sizes(stored: Mapping[str, Tensor], layout: Layout, path: Path) -> tu
 
 def _rename(state: Mapping[str, Tensor], layout: Layout) -> dict[str, Tensor]:
     """Our state dict under the file's names."""
-    return {_file_key(key, layout): value for key, value in state.items()}
+    return {public_key(key, layout): value for key, value in state.items()}
 
 
-def _file_key(key: str, layout: Layout) -> str:
-    """Translate a name in our state dict into the file's."""
+def public_key(key: str, layout: Layout) -> str:
+    """Translate a name in the state dict of our TD-MPC2 or BMPC into that of the public codes, which agree in them."""
     network, _, rest = key.partition(".")
     if network in _NETWORKS:
         return f"{_NETWORKS[network]}.{rest}"

@@ -9,29 +9,47 @@ import pytest
 import torch
 from torch import Tensor
 
+from dream_agents.models.bmpc import BMPCWorldModel
 from dream_agents.models.heads import TwoHot
-from dream_agents.models.tdmpc import TDMPCWorldModel
-from dream_agents.zoo.tdmpc2_import import load_tdmpc2_state_dict
+from dream_agents.models.tdmpc import ImplicitWorldModel, TDMPCSize, TDMPCWorldModel
+from dream_agents.zoo.tdmpc2_import import load_tdmpc2_state_dict, public_key
 
 TOLERANCE = {"rtol": 1e-5, "atol": 1e-5}
 
 
+@pytest.fixture(scope="module", params=["tdmpc2-tiny.pt", "tdmpc2-tiny-old.pt", "bmpc-tiny.pt"])
+def weights(request: pytest.FixtureRequest, checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file of weights as the original implementations write it."""
+    path = tmp_path_factory.mktemp("golden") / request.param
+    archive_name = f"{path.stem.removesuffix('-old')}.tar.xz"
+    with tarfile.open(checkout / "tests" / "data" / archive_name) as archive:
+        content = archive.extractfile(path.name)
+        assert content is not None
+        path.write_bytes(content.read())
+    return path
+
+
 @pytest.fixture(scope="module")
-def golden(checkout: Path) -> dict[str, np.ndarray]:
-    with np.load(checkout / "tests" / "data" / "tdmpc2-tiny.npz") as arrays:
+def golden(weights: Path, checkout: Path) -> dict[str, np.ndarray]:
+    with np.load(checkout / "tests" / "data" / f"{weights.stem.removesuffix('-old')}.npz") as arrays:
         return dict(arrays)
 
 
-@pytest.fixture(scope="module", params=["tdmpc2-tiny.pt", "tdmpc2-tiny-old.pt"])
-def world_model(
-    request: pytest.FixtureRequest, checkout: Path, tmp_path_factory: pytest.TempPathFactory
-) -> TDMPCWorldModel:
-    path = tmp_path_factory.mktemp("golden") / request.param
-    with tarfile.open(checkout / "tests" / "data" / "tdmpc2-tiny.tar.xz") as archive:
-        content = archive.extractfile(request.param)
-        assert content is not None
-        path.write_bytes(content.read())
-    checkpoint = load_tdmpc2_state_dict(path)
+@pytest.fixture(scope="module")
+def meta(golden: dict[str, np.ndarray]) -> dict[str, int]:
+    return ast.literal_eval(str(golden["meta"]))
+
+
+@pytest.fixture(scope="module")
+def world_model(weights: Path, meta: dict[str, int]) -> ImplicitWorldModel:
+    if weights.stem.startswith("bmpc"):
+        widths = (meta["enc_dim"], meta["mlp_dim"], meta["latent_dim"])
+        size = TDMPCSize(*widths, num_values=meta["num_q"], simnorm_dim=meta["simnorm_dim"])
+        bmpc = BMPCWorldModel((meta["obs_dim"],), meta["action_dim"], size)
+        stored = torch.load(weights, weights_only=True)["model"]
+        bmpc.load_state_dict({key: stored[public_key(key, "new")] for key in bmpc.state_dict()})
+        return bmpc.eval()
+    checkpoint = load_tdmpc2_state_dict(weights)
     model = TDMPCWorldModel(
         (checkpoint.obs_dim,), checkpoint.action_dim, checkpoint.size, episodic=checkpoint.episodic
     )
@@ -39,9 +57,10 @@ def world_model(
     return model.eval()
 
 
-def outputs(model: TDMPCWorldModel, golden: dict[str, np.ndarray]) -> dict[str, Tensor]:
+def outputs(model: ImplicitWorldModel, golden: dict[str, np.ndarray]) -> dict[str, Tensor]:
     """Everything that the golden file holds; networks after the encoder are given the golden ``z``."""
     obs, action, z = (torch.as_tensor(golden[name]) for name in ("obs", "action", "z"))
+    valued = torch.cat((z, action), -1) if model.takes_action_in_value else z
     with torch.no_grad():
         return {
             "z": model.observe(obs)[0],
@@ -52,14 +71,11 @@ def outputs(model: TDMPCWorldModel, golden: dict[str, np.ndarray]) -> dict[str, 
             "pi_log_std": model.policy(z).log_std,
             "value_logits": model.value_logits(z, action),
             "value": model.values(z, action).unsqueeze(-1),
-            "target_value_logits": model.target_value_heads(torch.cat((z, action), -1)),
+            "target_value_logits": model.target_value_heads(valued),
         }
 
 
-def test_sizes_follow_from_the_checkpoint(
-    world_model: TDMPCWorldModel, golden: dict[str, np.ndarray]
-) -> None:
-    meta = ast.literal_eval(str(golden["meta"]))
+def test_sizes_follow_from_the_checkpoint(world_model: ImplicitWorldModel, meta: dict[str, int]) -> None:
     size = world_model.size
     assert (world_model.obs_shape, world_model.action_dim) == ((meta["obs_dim"],), meta["action_dim"])
     assert (size.enc_dim, size.mlp_dim, size.latent_dim) == (
@@ -71,7 +87,9 @@ def test_sizes_follow_from_the_checkpoint(
     assert (world_model.log_std_min, world_model.log_std_max) == (meta["log_std_min"], meta["log_std_max"])
 
 
-def test_every_output_is_tdmpc2s(world_model: TDMPCWorldModel, golden: dict[str, np.ndarray]) -> None:
+def test_every_output_is_the_originals(
+    world_model: ImplicitWorldModel, golden: dict[str, np.ndarray]
+) -> None:
     own = outputs(world_model, golden)
     assert own.keys() | {"obs", "action", "meta", "two_hot_in", "two_hot"} == golden.keys()
     for name, output in own.items():
@@ -79,15 +97,18 @@ def test_every_output_is_tdmpc2s(world_model: TDMPCWorldModel, golden: dict[str,
         np.testing.assert_allclose(output.numpy(), golden[name], **TOLERANCE, err_msg=name)
 
 
-def test_chosen_values_are_those_of_all(world_model: TDMPCWorldModel, golden: dict[str, np.ndarray]) -> None:
+def test_chosen_values_are_those_of_all(
+    world_model: ImplicitWorldModel, golden: dict[str, np.ndarray]
+) -> None:
+    members = [world_model.num_values - 1, 0]
     z, action = torch.as_tensor(golden["z"]), torch.as_tensor(golden["action"])
     with torch.no_grad():
-        chosen = world_model.values(z, action, [3, 1]).unsqueeze(-1)
-    np.testing.assert_allclose(chosen.numpy(), golden["value"][[3, 1]], **TOLERANCE)
+        chosen = world_model.values(z, action, members).unsqueeze(-1)
+    np.testing.assert_allclose(chosen.numpy(), golden["value"][members], **TOLERANCE)
 
 
 def test_outputs_do_not_depend_on_how_inputs_are_batched(
-    world_model: TDMPCWorldModel, golden: dict[str, np.ndarray]
+    world_model: ImplicitWorldModel, golden: dict[str, np.ndarray]
 ) -> None:
     """Kernels for large inputs are others than those for small ones."""
     repeats = 400
@@ -108,7 +129,7 @@ def test_scalars_are_classified_as_by_tdmpc2(golden: dict[str, np.ndarray]) -> N
 
 @pytest.mark.parametrize(("dtype", "factor"), [(torch.float16, 1.0), (torch.bfloat16, 8.0)])
 def test_rounded_weights_give_nearly_the_same(
-    world_model: TDMPCWorldModel, golden: dict[str, np.ndarray], dtype: torch.dtype, factor: float
+    world_model: ImplicitWorldModel, golden: dict[str, np.ndarray], dtype: torch.dtype, factor: float
 ) -> None:
     """float16 is what the zoo stores; bfloat16 has 8 times coarser steps."""
     exact = {key: value.clone() for key, value in world_model.state_dict().items()}

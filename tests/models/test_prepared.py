@@ -1,4 +1,4 @@
-"""A TD-MPC2 model made ready for planning: the same results, whatever happened to its weights."""
+"""A model of TD-MPC2 or BMPC made ready for planning: the same results, whatever happened to its weights."""
 
 import pickle
 from copy import deepcopy
@@ -6,6 +6,7 @@ from copy import deepcopy
 import pytest
 import torch
 
+from dream_agents.models.bmpc import BMPCWorldModel
 from dream_agents.models.objective import planning_objective
 from dream_agents.models.tdmpc import TDMPCSize, TDMPCWorldModel
 from dream_agents.planners.dream import DreamPlanner
@@ -13,10 +14,15 @@ from dream_agents.planners.dream import DreamPlanner
 OBS, ACTIONS = 7, 3
 
 
+@pytest.fixture(params=[TDMPCWorldModel, BMPCWorldModel])
+def model_class(request):
+    return request.param
+
+
 @pytest.fixture(params=[False, True], ids=["endless", "episodic"])
-def model(request):
+def model(model_class, request):
     torch.manual_seed(0)
-    model = TDMPCWorldModel((OBS,), ACTIONS, TDMPCSize(64, 256, 128, 2, 3), episodic=request.param)
+    model = model_class((OBS,), ACTIONS, TDMPCSize(64, 256, 128, 2, 3), episodic=request.param)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.05 * torch.randn_like(parameter))
@@ -141,7 +147,7 @@ def test_steps_kept_while_proposing_give_the_same_plan(model, reuse):
     """Proposals and mixed sequences share the dynamics' calls; the plain model dreams twice."""
     planner = DreamPlanner(reuse=reuse)
     z = model.encode(torch.randn(3, OBS)).detach()
-    memory = {"plan": torch.rand(3, 4, 5, ACTIONS) * 2 - 1}
+    memory = {k: torch.rand_like(v) * 2 - 1 for k, v in planner.initial_memory(model, 3).items()}
     start = torch.tensor([False, True, False])
     plans = [
         planner.plan(m, z, memory, start, True, torch.Generator().manual_seed(1))

@@ -1,19 +1,24 @@
-"""TD-MPC2's written-out gradient of the planning objective, against autograd in float64."""
+"""TD-MPC2's and BMPC's written-out gradient of the planning objective, against autograd in float64."""
 
 from copy import deepcopy
 
 import pytest
 import torch
 
+from dream_agents.models.bmpc import BMPCWorldModel
 from dream_agents.models.objective import planning_objective
 from dream_agents.models.tdmpc import TDMPCSize, TDMPCWorldModel
+from dream_agents.planners.base import plan_length
 from dream_agents.planners.dream import DreamPlanner
 
 TINY = TDMPCSize(8, 16, 16, 2, 3)
 
 
-def make_model(size=TINY, episodic=False):
-    model = TDMPCWorldModel((3,), 2, size, discount=0.9, episodic=episodic)
+BOTH = pytest.mark.parametrize("model_class", [TDMPCWorldModel, BMPCWorldModel])
+
+
+def make_model(size=TINY, episodic=False, model_class=TDMPCWorldModel):
+    model = model_class((3,), 2, size, discount=0.9, episodic=episodic)
     for parameter in model.parameters():
         parameter.data += (0.3 if parameter.shape[-1] < 64 else 0.05) * torch.randn_like(parameter)
     return model.eval()
@@ -29,14 +34,15 @@ def autograd(model, z, actions, coefficient):
 def problem(model, batch, candidates, horizon):
     with torch.no_grad():
         z = model.encode(torch.randn(batch, 3).to(next(model.parameters())))
-    return z, (torch.rand(horizon + 1, batch, candidates, 2) * 2 - 1).to(z)
+    return z, (torch.rand(plan_length(model, horizon), batch, candidates, 2) * 2 - 1).to(z)
 
 
 @pytest.mark.parametrize("coefficient", [0.0, 0.01, 1.0])
 @pytest.mark.parametrize("episodic", [False, True])
 @pytest.mark.parametrize("members", [1, 2, 5])
-def test_every_kind_of_model(members, episodic, coefficient):
-    model = make_model(TDMPCSize(8, 16, 16, 2, members), episodic).double()
+@BOTH
+def test_every_kind_of_model(model_class, members, episodic, coefficient):
+    model = make_model(TDMPCSize(8, 16, 16, 2, members), episodic, model_class).double()
     for batch, candidates, horizon in [(1, 1, 1), (2, 5, 3)]:
         z, actions = problem(model, batch, candidates, horizon)
         objective, gradient = model.prepared().objective_and_gradient(z, actions, coefficient)
@@ -48,9 +54,10 @@ def test_every_kind_of_model(members, episodic, coefficient):
 
 
 @pytest.mark.parametrize("candidates", [5, 60], ids=["few", "many"])
-def test_real_sizes_in_single_precision(candidates):
+@BOTH
+def test_real_sizes_in_single_precision(model_class, candidates):
     """Few and many rows take different kernels."""
-    model = make_model("1M", episodic=True)
+    model = make_model("1M", episodic=True, model_class=model_class)
     z, actions = problem(model, 4, candidates, 3)
     objective, gradient = model.prepared().objective_and_gradient(z, actions, 0.01)
     expected, expected_gradient = autograd(model, z, actions, 0.01)
