@@ -19,17 +19,35 @@ if TYPE_CHECKING:
     from dream_agents import registry, zoo
     from dream_agents.agents.bmpc import BMPC
     from dream_agents.agents.dream_mpc import DreamMPC
+    from dream_agents.agents.dreamer import DreamerV3
+    from dream_agents.agents.sac import SAC
+    from dream_agents.agents.sac_ae import SACAE
     from dream_agents.agents.tdmpc2 import TDMPC2
     from dream_agents.planners import make_planner
     from dream_agents.wrappers import make_env, make_vec_env
 
 __version__ = "0.1.0"
 
-__all__ = ["BMPC", "TDMPC2", "DreamMPC", "make_env", "make_planner", "make_vec_env", "registry", "zoo"]
+__all__ = [
+    "BMPC",
+    "SAC",
+    "SACAE",
+    "TDMPC2",
+    "DreamMPC",
+    "DreamerV3",
+    "make_env",
+    "make_planner",
+    "make_vec_env",
+    "registry",
+    "zoo",
+]
 
 _SOURCES = {
     "BMPC": "dream_agents.agents.bmpc",
     "DreamMPC": "dream_agents.agents.dream_mpc",
+    "DreamerV3": "dream_agents.agents.dreamer",
+    "SAC": "dream_agents.agents.sac",
+    "SACAE": "dream_agents.agents.sac_ae",
     "TDMPC2": "dream_agents.agents.tdmpc2",
     "make_env": "dream_agents.wrappers",
     "make_planner": "dream_agents.planners",

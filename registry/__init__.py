@@ -24,7 +24,10 @@ agents: Registry[Any] = Registry(
     {
         "tdmpc2": "dream_agents.agents.tdmpc2:TDMPC2",
         "bmpc": "dream_agents.agents.bmpc:BMPC",
+        "dreamer": "dream_agents.agents.dreamer:DreamerV3",
         "dream_mpc": "dream_agents.agents.dream_mpc:DreamMPC",
+        "sac": "dream_agents.agents.sac:SAC",
+        "sac_ae": "dream_agents.agents.sac_ae:SACAE",
     },
 )
 """Agent classes."""
@@ -35,6 +38,8 @@ backbones: Registry[Any] = Registry(
     {
         "tdmpc2": "dream_agents.learners.tdmpc2:TDMPC2Backbone",
         "bmpc": "dream_agents.learners.bmpc:BMPCBackbone",
+        "dreamer": "dream_agents.learners.dreamer:DreamerBackbone",
+        "dreamer_gaussian": "dream_agents.learners.dreamer:GaussianDreamerBackbone",
     },
 )
 """Backbone classes: a world model with its learner."""

@@ -20,8 +20,12 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
+from dream_agents.replay import SequenceReplayBuffer
+from dream_agents.replay.arrays import replay_arrays, set_replay_arrays
+
 if TYPE_CHECKING:
     from dream_agents.agents.base import WorldModelAgent
+    from dream_agents.agents.sac import SAC
 
 _PREFIX, _UNFINISHED, _REPLACED = "checkpoint_", ".unfinished_", ".replaced_"
 AGENT_FILE, _REPLAY, _STATE, _MANIFEST = "agent.zip", "replay.npz", "state.pt", "manifest.json"
@@ -95,7 +99,7 @@ class CheckpointCallback(BaseCallback):
         return True
 
 
-def save_checkpoint(agent: WorldModelAgent, folder: str | Path, keep: int = 2) -> Path:
+def save_checkpoint(agent: WorldModelAgent | SAC, folder: str | Path, keep: int = 2) -> Path:
     """Write everything an agent needs to go on learning, atomically, and drop all but the last written ``keep``.
 
     Damaged checkpoints don't count, and go when there are ``keep`` others. Checkpoints of more decisions than the
@@ -173,17 +177,18 @@ def verify_checkpoint(checkpoint: Path) -> None:
             raise CheckpointError(f"{name} has another checksum than when it was written")
 
 
-def restore_training_state(agent: WorldModelAgent, checkpoint: Path) -> None:
+def restore_training_state(agent: WorldModelAgent | SAC, checkpoint: Path) -> None:
     """Give a loaded agent its replay buffer, random states, number of the next episode and normalisation back."""
     assert agent.replay_buffer is not None
     with np.load(checkpoint / _REPLAY) as arrays:
-        agent.replay_buffer.load_state_arrays(dict(arrays))
+        set_replay_arrays(agent.replay_buffer, dict(arrays))
     state = torch.load(checkpoint / _STATE, weights_only=True)
     if agent.env is not None and state["episodes"] is not None:
         _set_next_episodes(agent.env, state["episodes"])
     if state["normalization"] is not None:
         _set_normalization(agent.get_vec_normalize_env(), state["normalization"])
-    agent.replay_buffer.rng.bit_generator.state = state["replay_rng"]
+    if isinstance(agent.replay_buffer, SequenceReplayBuffer):
+        agent.replay_buffer.rng.bit_generator.state = state["replay_rng"]
     agent.action_space.np_random.bit_generator.state = state["action_space_rng"]
     for name, generator in agent.generators.items():
         if state["device"] == agent.device.type:
@@ -212,7 +217,7 @@ def _refuse_other_runs(folder: Path, decisions: int) -> None:
         )
 
 
-def _write_files(agent: WorldModelAgent, folder: Path) -> None:
+def _write_files(agent: WorldModelAgent | SAC, folder: Path) -> None:
     """Write all but the manifest; PyTorch writes to memory, since a full disk is no OSError where it writes itself."""
     assert agent.replay_buffer is not None
     agent_file, state_file = io.BytesIO(), io.BytesIO()
@@ -220,7 +225,7 @@ def _write_files(agent: WorldModelAgent, folder: Path) -> None:
     torch.save(_training_state(agent), state_file)
     (folder / AGENT_FILE).write_bytes(agent_file.getbuffer())
     (folder / _STATE).write_bytes(state_file.getbuffer())
-    np.savez(folder / _REPLAY, **agent.replay_buffer.state_arrays())  # type: ignore[arg-type]
+    np.savez(folder / _REPLAY, **replay_arrays(agent.replay_buffer))  # type: ignore[arg-type]
 
 
 def _put_in_place(unfinished: Path, final: Path, number: int) -> None:
@@ -292,10 +297,9 @@ def _check_sizes(checkpoint: Path) -> _Manifest:
     return manifest
 
 
-def _training_state(agent: WorldModelAgent) -> dict[str, Any]:
+def _training_state(agent: WorldModelAgent | SAC) -> dict[str, Any]:
     """What is neither in agent.zip nor replay, as tensors and plain values: objects of the user can't be read back."""
-    assert agent.replay_buffer is not None
-    name, keys, *rest = np.random.get_state()
+    replay, (name, keys, *rest) = agent.replay_buffer, np.random.get_state()
     return {
         "episodes": _episodes(agent.env),
         "normalization": _normalization(agent.get_vec_normalize_env()),
@@ -304,7 +308,7 @@ def _training_state(agent: WorldModelAgent) -> dict[str, Any]:
         "torch_rng": torch.get_rng_state(),
         "numpy_rng": [name, torch.from_numpy(np.asarray(keys, dtype=np.int64)), *rest],
         "python_rng": random.getstate(),
-        "replay_rng": agent.replay_buffer.rng.bit_generator.state,
+        "replay_rng": replay.rng.bit_generator.state if isinstance(replay, SequenceReplayBuffer) else None,
         "action_space_rng": agent.action_space.np_random.bit_generator.state,
     }
 

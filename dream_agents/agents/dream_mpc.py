@@ -36,8 +36,13 @@ class DreamMPC(WorldModelAgent):
         training_planner: str | Planner | None = None,
         **kwargs: Any,
     ):
-        if training_planner is None and backbone == "bmpc":
-            training_planner = "mppi"
+        if training_planner is None:
+            training_planner = self.default_training_planner(backbone)
         super().__init__(
             env, policy, backbone=backbone, planner=planner, training_planner=training_planner, **kwargs
         )
+
+    @staticmethod
+    def default_training_planner(backbone: str) -> str | None:
+        """Name of the planner that acts while learning unless another is given; None for that of ``predict``."""
+        return "mppi" if backbone == "bmpc" else None

@@ -63,7 +63,7 @@ class TrainingTask:
     def changed_to(self, env: GymEnv | str, **given: Any) -> TrainingTask:
         """Replace the environment and what is given of it; ``env_kwargs`` stay for the same id only."""
         if not isinstance(env, str):
-            return TrainingTask(None, self.obs_type)
+            return type(self)(None, self.obs_type)
         env_kwargs = self.env_kwargs if _same_id(self.env, env) else {}
         return dataclasses.replace(self, env=env, **{"env_kwargs": env_kwargs} | given)
 

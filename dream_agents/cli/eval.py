@@ -12,6 +12,7 @@ from dream_agents.cli.console import console, progress_bars, say
 
 if TYPE_CHECKING:
     from dream_agents.agents.base import WorldModelAgent
+    from dream_agents.agents.sac import SAC
     from dream_agents.evaluation import EvaluationResult
     from dream_agents.planners import Planner
 
@@ -127,11 +128,23 @@ def _check_targets(video: Path | None, card: Path | None) -> None:
         zoo.card(card)
 
 
-def _make_planners(model: WorldModelAgent, names: list[str], assignments: list[str]) -> dict[str, Planner]:
-    """Make the planners that are asked for; the model's own one keeps the options that it has."""
+def _make_planners(
+    model: WorldModelAgent | SAC, names: list[str], assignments: list[str]
+) -> dict[str, Planner | None]:
+    """Make the planners that are asked for; the model's own one keeps the options that it has.
+
+    :raises ValueError: for planners of an agent that has none, beside what an unknown one raises
+    """
     from dream_agents.cli.options import planner_options
     from dream_agents.evaluation.planners import planner_for, planner_name
 
+    if not hasattr(model, "planner"):
+        for option, given in (("--planner", names), ("--set", assignments)):
+            if given:
+                raise ValueError(
+                    f"{option} {','.join(given)}: {type(model).__name__} has no world model to plan in; leave it out"
+                )
+        return {"policy": None}
     own = planner_name(model.planner)
     if not names and not assignments:
         return {own: model.planner}

@@ -13,11 +13,12 @@ from dream_agents.cli.run_folder import ARGS, CHECKPOINTS, FINAL, read_settings
 
 if TYPE_CHECKING:
     from dream_agents.agents.base import WorldModelAgent
+    from dream_agents.agents.sac import SAC
 
 
 def load_model(
     source: str, env: str | None = None, device: str = "auto", agent: str | None = None
-) -> WorldModelAgent:
+) -> WorldModelAgent | SAC:
     """Load an agent.
 
     :param source: a name in the zoo, a folder of the zoo's form, a ``.pt`` file of TD-MPC2, a ``.zip`` that an agent
@@ -43,7 +44,7 @@ def load_model(
     return zoo.load(source, env=env, device=device)
 
 
-def _load_folder(folder: Path, device: str, agent: str | None) -> WorldModelAgent:
+def _load_folder(folder: Path, device: str, agent: str | None) -> WorldModelAgent | SAC:
     """Load from a run's folder, or from a folder that holds checkpoints, or is one."""
     if (folder / ARGS).is_file():
         return _load_zip(_newest_of_run(folder), device, agent or read_settings(folder).agent)
@@ -79,10 +80,10 @@ def _decisions_of(checkpoint: Path) -> int:
     return int(checkpoint.name.rpartition("_")[2])
 
 
-def _load_zip(path: Path, device: str, agent: str | None) -> WorldModelAgent:
+def _load_zip(path: Path, device: str, agent: str | None) -> WorldModelAgent | SAC:
     from dream_agents.registry import agents
 
-    loaded: WorldModelAgent = agents.get(agent or _agent_of(path)).load(path, device=device)
+    loaded: WorldModelAgent | SAC = agents.get(agent or _agent_of(path)).load(path, device=device)
     return loaded
 
 
@@ -91,12 +92,15 @@ def _agent_of(path: Path) -> str:
 
     World-model agents differ in how they learn; to act, each can take what another one saved.
 
-    :raises ValueError: if the file was not saved by a world-model agent
+    :raises ValueError: if no agent of this package saved the file
     """
     beside = path.parent / ARGS
     if beside.is_file():
         return read_settings(path.parent).agent
-    if "backbone_name" not in _saved_data(path):
+    saved = _saved_data(path)
+    if "agent_name" in saved:
+        return str(saved["agent_name"])
+    if "backbone_name" not in saved:
         raise ValueError(f"{path} does not say which agent saved it; name it with --agent")
     return "dream_mpc"
 

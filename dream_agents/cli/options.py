@@ -9,14 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from dream_agents.cli.signatures import (
-    Keyword,
-    check_names,
-    class_made_by,
-    describe_hint,
-    keywords_of,
-    matches,
-)
+from dream_agents.cli.groups import groups_with, option_groups
+from dream_agents.cli.signatures import Keyword, check_names, describe_hint, keywords_of, matches
 
 _WORDS = {"true": True, "false": False, "none": None, "null": None}
 _OWN_OPTIONS = {
@@ -62,29 +56,49 @@ def parse_assignments(assignments: Iterable[str]) -> dict[str, Any]:
 def agent_keywords(agent: str, assignments: Iterable[str], planner: str | None = None) -> dict[str, Any]:
     """Turn ``--set`` texts into keyword arguments of an agent, and check their names and types.
 
+    A name is the agent's own option, or ``group.option``. An option of the agent's parts needs no group where only one
+    of them has it; one that the learner shares with planners, such as ``horizon``, is set for all of them.
+
     :param agent: the agent's name
-    :param assignments: e.g. ``["batch_size=128", "planner_kwargs.samples=128"]``
+    :param assignments: e.g. ``["batch_size=128", "horizon=5", "planner_kwargs.samples=128"]``
     :param planner: name of the planner whose options ``planner_kwargs`` are; None for the agent's default
-    :raises ValueError: for an unknown name or a value of another type
+    :raises ValueError: for an unknown or ambiguous name or a value of another type
     """
     from dream_agents.registry import agents
 
-    known = keywords_of(agents.get(agent))
+    agent_class = agents.get(agent)
+    known = {name: keyword for name, keyword in keywords_of(agent_class).items() if not name.startswith("_")}
     keywords: dict[str, Any] = {}
-    values = parse_assignments(assignments)
-    for name, value in values.items():
+    without_group: dict[str, Any] = {}
+    for name, value in parse_assignments(assignments).items():
         outer, dot, inner = name.partition(".")
         if name in _OWN_OPTIONS:
             raise ValueError(f"--set {name}: use {_OWN_OPTIONS[name]} instead")
-        check_names(f'the agent "{agent}"', [outer], [key for key in known if not key.startswith("_")])
         if dot:
+            check_names(f'the agent "{agent}"', [outer], known)
             if not outer.endswith("_kwargs"):
                 raise ValueError(f"--set {name}: {outer} has no options of its own")
             keywords.setdefault(outer, {})[inner] = value
-        else:
+        elif name in known:
             _check_type(name, value, known[name])
             keywords[name] = value
-    _check_nested(known, keywords, planner)
+        else:
+            without_group[name] = value
+    groups = option_groups(agent_class, keywords, planner)
+    every = {option for group in groups for option in group.options}
+    check_names(f'the agent "{agent}"', without_group, {*known, *every})
+    for name, value in without_group.items():
+        for group in groups_with(name, groups):
+            options = keywords.setdefault(group.keyword, {})
+            if name in options:
+                raise ValueError(f"--set {name} is given twice, also as {group.keyword}.{name}")
+            options[name] = value
+    for group in groups:
+        given = keywords.get(group.keyword) or {}
+        if group.is_complete:
+            check_names(group.owner, given, group.options)
+        for name in given.keys() & group.options.keys():
+            _check_type(f"{group.keyword}.{name}", given[name], group.options[name])
     return keywords
 
 
@@ -147,35 +161,6 @@ def planner_options(assignments: Iterable[str], planners: Iterable[str]) -> dict
         _check_type(name, value, known[planner][option])
         options[planner][option] = value
     return options
-
-
-def _check_nested(known: dict[str, Keyword], keywords: dict[str, Any], planner: str | None) -> None:
-    """Check the options of learner, networks and planners, which ``--set``, ``--planner`` or defaults name."""
-    from dream_agents.registry import backbones, planners
-
-    def name_of(role: str) -> Any:
-        return keywords.get(role, known[role].default if role in known else None)
-
-    def check(group: str, owner: str, cls: type) -> None:
-        fields = keywords_of(cls)
-        check_names(owner, keywords[group], fields)
-        check_types(group, fields)
-
-    def check_types(group: str, fields: dict[str, Keyword]) -> None:
-        for option, value in keywords[group].items():
-            if option in fields:
-                _check_type(f"{group}.{option}", value, fields[option])
-
-    backbone = name_of("backbone")
-    if keywords.get("learner_kwargs"):
-        check("learner_kwargs", f'the backbone "{backbone}"', backbones.get(backbone).config_class)
-    if keywords.get("model_kwargs"):
-        model = class_made_by(backbones.get(backbone).build_world_model)
-        check_types("model_kwargs", {} if model is None else keywords_of(model))
-    acting = planner or name_of("planner")
-    for group, name in (("planner_kwargs", acting), ("training_planner_kwargs", name_of("training_planner"))):
-        if keywords.get(group) and isinstance(name, str):
-            check(group, f'the planner "{name}"', planners.get(name))
 
 
 def _check_type(name: str, value: Any, keyword: Keyword) -> None:

@@ -14,6 +14,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecEnv
 
 from dream_agents.agents.base import WorldModelAgent
+from dream_agents.agents.sac import SAC
 from dream_agents.cli.console import say
 from dream_agents.cli.display import TrainingDisplay
 from dream_agents.cli.run_folder import EPISODES, EVALUATIONS, CsvLog, RunSettings
@@ -37,7 +38,7 @@ class RunRecorder(BaseCallback):
     :param display: where progress is shown
     """
 
-    model: WorldModelAgent
+    model: WorldModelAgent | SAC
 
     def __init__(self, folder: Path, settings: RunSettings, decisions: int, display: TrainingDisplay):
         super().__init__()

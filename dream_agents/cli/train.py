@@ -11,6 +11,7 @@ from dream_agents.cli.console import say
 
 if TYPE_CHECKING:
     from dream_agents.agents.base import WorldModelAgent
+    from dream_agents.agents.sac import SAC
     from dream_agents.cli.run_folder import RunSettings
 
 Env = Annotated[
@@ -159,7 +160,7 @@ def _run(settings: RunSettings, folder: Path, resume: bool) -> None:
             model.env.close()
 
 
-def _make_agent(settings: RunSettings, checkpoints: Path | None) -> WorldModelAgent:
+def _make_agent(settings: RunSettings, checkpoints: Path | None) -> WorldModelAgent | SAC:
     """Make the agent anew, or load its newest good checkpoint.
 
     :raises ValueError: for options that the agent does not have or take
@@ -169,13 +170,16 @@ def _make_agent(settings: RunSettings, checkpoints: Path | None) -> WorldModelAg
     from dream_agents.registry import agents
 
     check_device(settings.device)
-    agent: type[WorldModelAgent] = agents.get(settings.agent)
+    agent: type[WorldModelAgent | SAC] = agents.get(settings.agent)
     if checkpoints is not None:
         return agent.load_checkpoint(checkpoints, device=settings.device)
     keywords = agent_keywords(settings.agent, settings.options, settings.planner)
     for name in ("model_size", "planner"):
         value = getattr(settings, name)
         if value is not None:
+            if name not in keywords_of(agent) and "planner" not in keywords_of(agent):
+                option = f"--{name.replace('_', '-')} {value}"
+                raise ValueError(f'{option}: the agent "{settings.agent}" has no world model; leave it out')
             check_names(f'the agent "{settings.agent}"', [name], keywords_of(agent))
             keywords[name] = value
     with blaming_options(settings.options):
@@ -184,7 +188,7 @@ def _make_agent(settings: RunSettings, checkpoints: Path | None) -> WorldModelAg
         )
 
 
-def _finish(model: WorldModelAgent, settings: RunSettings, folder: Path) -> None:
+def _finish(model: WorldModelAgent | SAC, settings: RunSettings, folder: Path) -> None:
     """Save the model, draw the learning curve, and say what is where."""
     from dream_agents.cli.run_folder import CURVE, FINAL
     from dream_agents.evaluation import plot_learning_curve

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 def compare(
     model: BaseAlgorithm,
-    planners: Sequence[str] | Mapping[str, str | Planner],
+    planners: Sequence[str] | Mapping[str, str | Planner | None],
     env: EnvLike | VecEnv | None = None,
     *,
     episodes: int = 10,
@@ -36,7 +36,7 @@ def compare(
 
     :param model: a world-model agent; its own planner is what it was afterwards
     :param planners: names, or planners by the names that they are to have in the results; the name of the agent's
-        own planner means that one, with the options that it has
+        own planner means that one, with the options that it has, and so does None, for agents without a planner, too
     :param env: as for :func:`evaluate`, like every other parameter
     :param progress: called with the planner's name and the share of its decisions that is done
     :raises ValueError: for no planner, an unknown one, and whatever :func:`evaluate` refuses
@@ -46,7 +46,9 @@ def compare(
     named = planners if isinstance(planners, Mapping) else {name: name for name in planners}
     if not named:
         raise ValueError("there is no planner to compare")
-    ready = {name: planner_for(model, planner) for name, planner in named.items()}
+    ready = {
+        name: None if planner is None else planner_for(model, planner) for name, planner in named.items()
+    }
     vec_env = evaluation_env_of(model, env, episodes, n_envs, vec_env_cls, env_kwargs)
     results = []
     try:

@@ -77,7 +77,7 @@ def acting_with(model: Any, planner: str | Planner | None) -> Iterator[None]:
         yield
         return
     if not hasattr(model, "planner"):
-        raise ValueError(f"a {type(model).__name__} has no world model to plan in; leave planner at None")
+        raise ValueError(f"{type(model).__name__} has no world model to plan in; leave planner at None")
     before = model.planner
     model.planner = planner_for(model, planner)
     try:

@@ -1,0 +1,225 @@
+"""Soft actor-critic (Haarnoja et al. 2018): Stable-Baselines3's, made with an environment's id and presets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar, cast
+
+import numpy as np
+import stable_baselines3
+from stable_baselines3.common.buffers import ReplayBuffer
+from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.type_aliases import GymEnv
+from stable_baselines3.common.vec_env import VecEnv
+
+from dream_agents.agents.checkpoint import (
+    AGENT_FILE,
+    newest_good_checkpoint,
+    restore_training_state,
+    save_checkpoint,
+)
+from dream_agents.agents.saving import read_attributes
+from dream_agents.agents.task import TrainingTask, check_obs_type, check_spaces
+from dream_agents.registry import UnknownNameError
+from dream_agents.wrappers import make_vec_env, task_info
+
+#: Keywords by preset; "paper" is what Dream-MPC's paper takes from github.com/denisyarats/pytorch_sac.
+PRESETS: dict[str, dict[str, Any]] = {
+    "sb3": {},
+    "paper": {
+        "learning_rate": 1e-4,
+        "batch_size": 1024,
+        "tau": 0.005,
+        "ent_coef": "auto_0.1",
+        # Stable-Baselines3 counts the interval anew in each round, so a round has two updates.
+        "target_update_interval": 2,
+        "train_freq": 2,
+        "gradient_steps": 2,
+        "policy_kwargs": {"net_arch": [1024, 1024]},
+    },
+}
+#: Frames of random actions before the first update, where a preset has them.
+RANDOM_FRAMES = {"paper": 5000}
+
+SelfSAC = TypeVar("SelfSAC", bound="SAC")
+
+
+@dataclass(frozen=True)
+class PlainTask(TrainingTask):
+    """Environments as Stable-Baselines3 has them: episodes go on in the random stream that a seed begins."""
+
+    def make(self, env: GymEnv | str, monitor: bool = True) -> VecEnv:
+        """Make the environments of an id or around a ``gymnasium.Env``, and check their spaces."""
+        if not isinstance(env, VecEnv):
+            options = self.env_kwargs if isinstance(env, str) else {}
+            env = make_vec_env(
+                env,
+                self.n_envs,
+                obs_type=self.obs_type,
+                vec_env_cls=self.vec_env_cls,
+                monitor=monitor,
+                **options,
+            )
+        check_spaces(env)
+        return env
+
+
+class SAC(stable_baselines3.SAC):
+    """Stable-Baselines3's SAC, with an environment's id and presets.
+
+    It learns no world model, so it has no planner. Every keyword of Stable-Baselines3's class keeps its name and
+    meaning, and stands above the preset.
+
+        >>> model = SAC("dmc_walker-walk-v0", preset="paper").learn(500_000, progress_bar=True)
+
+    :param env: an environment id (see ``dream-agents envs``), a ``gymnasium.Env`` or a ``VecEnv``
+    :param policy: Stable-Baselines3's policy class or its name; None for "MlpPolicy", or "CnnPolicy" on pixels
+    :param preset: "sb3" for Stable-Baselines3's defaults, "paper" for those of Dream-MPC's paper
+    :param obs_type: "state", or "pixels" for the last three frames
+    :param env_kwargs: keyword arguments of the environment, where ``env`` is an id
+    :param n_envs: environments side by side, where ``env`` is an id
+    :param vec_env_cls: "dummy" or "subproc" (a process each), where ``env`` is an id
+    :param monitor_wrapper: wrap environments in a ``Monitor``
+    :param kwargs: keywords of ``stable_baselines3.SAC``
+    :raises ValueError: for an unknown preset, and environments without continuous actions
+    """
+
+    #: name in ``registry.agents``
+    agent_name: str = "sac"
+    #: SAC draws its random numbers from the global generators
+    generators: ClassVar[dict[str, Any]] = {}
+
+    def __init__(
+        self,
+        env: GymEnv | str | None,
+        policy: str | type[BasePolicy] | None = None,
+        *,
+        preset: str = "sb3",
+        obs_type: str = "state",
+        env_kwargs: dict[str, Any] | None = None,
+        n_envs: int = 1,
+        vec_env_cls: str = "dummy",
+        monitor_wrapper: bool = True,
+        seed: int | None = None,
+        **kwargs: Any,
+    ):
+        if isinstance(env, str) and env in self.policy_aliases:
+            env, policy = policy, env  # type: ignore[assignment]  # Stable-Baselines3's order of these two
+        if preset not in PRESETS:
+            raise UnknownNameError("preset of SAC", preset, PRESETS)
+        self.preset = preset
+        self.agent_name = type(self).agent_name  # is saved
+        self.task = PlainTask(
+            env if isinstance(env, str) else None, obs_type, env_kwargs or {}, n_envs, vec_env_cls
+        )
+        keywords = PRESETS[preset] | kwargs
+        keywords["policy_kwargs"] = PRESETS[preset].get("policy_kwargs", {}) | (
+            kwargs.get("policy_kwargs") or {}
+        )
+        self._action_repeat, self._frame_stack = 1, 1
+        if env is not None:
+            env = self.task.make(env, monitor_wrapper)
+            self._action_repeat = task_info(env).action_repeat
+            if preset in RANDOM_FRAMES:
+                keywords.setdefault("learning_starts", RANDOM_FRAMES[preset] // self._action_repeat)
+        super().__init__(
+            policy or ("CnnPolicy" if obs_type == "pixels" else "MlpPolicy"),  # type: ignore[arg-type]
+            env,  # type: ignore[arg-type]
+            seed=None if seed is None else int(seed),
+            **keywords,
+        )
+
+    def _setup_model(self) -> None:
+        self._read_task()
+        super()._setup_model()
+
+    def _read_task(self) -> None:
+        check_obs_type(self.task.obs_type, self.observation_space)
+        if self.env is not None:
+            info = task_info(self.env)
+            self._action_repeat, self._frame_stack = info.action_repeat, info.frame_stack
+
+    @property
+    def env_frames(self) -> int:
+        """Frames of the simulator so far: decisions times action repeat."""
+        return self.num_timesteps * self._action_repeat
+
+    def dump_logs(self) -> None:
+        """Write the log; ``time/env_frames`` stands beside Stable-Baselines3's decisions."""
+        self.logger.record("time/env_frames", self.env_frames)
+        super().dump_logs()
+
+    def _store_transition(
+        self,
+        replay_buffer: ReplayBuffer,
+        buffer_action: np.ndarray,
+        new_obs: np.ndarray | dict[str, np.ndarray],
+        reward: np.ndarray,
+        dones: np.ndarray,
+        infos: list[dict[str, Any]],
+    ) -> None:
+        super()._store_transition(replay_buffer, buffer_action, new_obs, reward, dones, infos)
+        self._last_episode_starts = dones  # checkpoints wait for an episode's end
+
+    # ---------------------------------------------------------- saving and loading
+
+    def set_env(self, env: GymEnv | str, force_reset: bool = True) -> None:
+        """Continue in another environment with the same spaces."""
+        task = self.task.changed_to(env)
+        env = task.make(env)
+        super().set_env(env, force_reset)
+        self.task = cast("PlainTask", task)
+        self._action_repeat = task_info(env).action_repeat
+
+    @classmethod
+    def load(  # type: ignore[override]
+        cls: type[SelfSAC], path: str | Path | Any, env: GymEnv | str | None = None, **kwargs: Any
+    ) -> SelfSAC:
+        """Load what :meth:`save` wrote. See Stable-Baselines3's ``load``.
+
+        :param env: also an environment id, made with the options that were saved (``env_kwargs`` if the id is the
+            same)
+        :raises ValueError: for files of other agents
+        """
+        saved = read_attributes(path)
+        if saved.get("agent_name") != cls.agent_name:
+            raise ValueError(
+                f"{path} was not saved by {cls.__name__}, but by another agent; load it with that one"
+            )
+        task: TrainingTask = saved["task"]
+        if env is not None:
+            names = ("obs_type", "env_kwargs", "n_envs", "vec_env_cls")
+            task = task.changed_to(env, **{name: kwargs.pop(name) for name in names if name in kwargs})
+            env = task.make(env)
+        agent = super().load(path, env, **kwargs)
+        agent.task = cast("PlainTask", task)
+        return agent
+
+    def save_checkpoint(self, folder: str | Path) -> Path:
+        """Write a checkpoint with replay buffer and random states into ``folder``; see :class:`CheckpointCallback`."""
+        return save_checkpoint(self, folder)
+
+    @classmethod
+    def load_checkpoint(
+        cls: type[SelfSAC], folder: str | Path, env: GymEnv | str | None = None, **kwargs: Any
+    ) -> SelfSAC:
+        """Go on from the newest good checkpoint; bad ones are named in a warning.
+
+        Weights, optimizers, replay and random states of agent and process go on as they were. Environments don't:
+        Stable-Baselines3 knows no state of theirs, so they get a new seed, made of the agent's and its decisions.
+
+        :param folder: what was given to :class:`CheckpointCallback`, or one checkpoint
+        :param env: needed where the agent was not made with an environment id
+        :param kwargs: as for :meth:`load`
+        :raises FileNotFoundError: if no checkpoint is good
+        """
+        checkpoint = newest_good_checkpoint(folder)
+        if env is None:
+            env = read_attributes(checkpoint / AGENT_FILE)["task"].env
+        agent = cls.load(checkpoint / AGENT_FILE, env, **kwargs)
+        if agent.env is not None and agent.seed is not None:
+            seeds = np.random.SeedSequence([agent.seed, agent.num_timesteps])
+            agent.env.seed(int(seeds.generate_state(1)[0]) // 2)
+        restore_training_state(agent, checkpoint)
+        return agent

@@ -1,0 +1,222 @@
+"""SAC+AE (Yarats et al. 2021): SAC on images, with an encoder that also learns to reconstruct them."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from stable_baselines3.common.policies import BasePolicy, ContinuousCritic
+from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback
+from stable_baselines3.common.utils import polyak_update
+from torch import Tensor
+
+from dream_agents.agents.sac import SAC
+from dream_agents.agents.sac_ae_policy import SACAEPolicy, reconstruction_loss
+from dream_agents.replay import SequenceReplayBuffer
+
+
+class SACAE(SAC):
+    """SAC on images whose encoder learns from the critic and from a decoder that reconstructs what was seen.
+
+    Stable-Baselines3's SAC, with networks, updates and hyperparameters of Yarats et al. (2021) and replay that stores
+    each frame once. Keywords that are not listed are Stable-Baselines3's.
+
+        >>> model = SACAE("dmc_walker-walk-v0").learn(250_000, progress_bar=True)
+
+    :param env: an environment id, a ``gymnasium.Env`` or a ``VecEnv`` that observes images
+    :param policy: Stable-Baselines3's policy class or its name
+    :param obs_type: "pixels", the last three frames
+    :param learning_rate: of all networks
+    :param buffer_size: slots of the replay buffer; one is a frame, 12 KiB
+    :param learning_starts: random decisions before learning
+    :param batch_size: transitions an update
+    :param tau: rate at which the target critic follows
+    :param encoder_tau: rate at which the target critic's encoder follows
+    :param ent_coef: entropy coefficient; "auto_0.1" learns it, starting at 0.1
+    :param ent_coef_learning_rate: its learning rate
+    :param target_update_interval: updates between those of the targets
+    :param actor_update_interval: updates between those of actor and entropy coefficient
+    :param latent_coef: weight of the penalty on latents
+    """
+
+    agent_name = "sac_ae"
+    policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {
+        "SACAEPolicy": SACAEPolicy,
+        "CnnPolicy": SACAEPolicy,
+    }
+    policy: SACAEPolicy  # type: ignore[assignment]
+    replay_buffer: SequenceReplayBuffer | None
+
+    def __init__(
+        self,
+        env: GymEnv | str | None,
+        policy: str | type[BasePolicy] | None = None,
+        *,
+        obs_type: str = "pixels",
+        learning_rate: float = 1e-3,
+        buffer_size: int = 100_000,
+        learning_starts: int = 1000,
+        batch_size: int = 128,
+        tau: float = 0.01,
+        encoder_tau: float = 0.05,
+        ent_coef: str | float = "auto_0.1",
+        ent_coef_learning_rate: float = 1e-4,
+        target_update_interval: int = 2,
+        actor_update_interval: int = 2,
+        latent_coef: float = 1e-6,
+        **kwargs: Any,
+    ):
+        if kwargs.get("preset", "sb3") != "sb3":
+            raise ValueError(
+                f'preset="{kwargs["preset"]}": SAC+AE has no presets, its defaults are the paper\'s'
+            )
+        unfit = [name for name in ("replay_buffer_class", "use_sde") if kwargs.get(name)]
+        if kwargs.get("n_steps", 1) != 1 or unfit:
+            raise ValueError(
+                f"{', '.join(unfit) or 'n_steps'}: SAC+AE can't be changed in this; leave it out"
+            )
+        self.encoder_tau, self.latent_coef = encoder_tau, latent_coef
+        self.ent_coef_learning_rate, self.actor_update_interval = (
+            ent_coef_learning_rate,
+            actor_update_interval,
+        )
+        super().__init__(
+            env,
+            policy or "SACAEPolicy",
+            obs_type=obs_type,
+            learning_rate=learning_rate,
+            buffer_size=buffer_size,
+            learning_starts=learning_starts,
+            batch_size=batch_size,
+            tau=tau,
+            ent_coef=ent_coef,
+            target_update_interval=target_update_interval,
+            replay_buffer_class=SequenceReplayBuffer,
+            **kwargs,
+        )
+
+    def _setup_model(self) -> None:
+        self._read_task()
+        self.replay_buffer_kwargs = self.replay_buffer_kwargs | {
+            "sequence_length": 1,
+            "frame_stack": self._frame_stack,
+            "seed": self.seed,
+        }
+        super()._setup_model()
+        if self.log_ent_coef is not None:
+            self.ent_coef_optimizer = torch.optim.Adam(
+                [self.log_ent_coef], self.ent_coef_learning_rate, betas=(0.5, 0.999)
+            )
+
+    def _setup_learn(
+        self,
+        total_timesteps: int,
+        callback: MaybeCallback = None,
+        reset_num_timesteps: bool = True,
+        tb_log_name: str = "run",
+        progress_bar: bool = False,
+    ) -> Any:
+        starts_new_episodes = reset_num_timesteps or self._last_obs is None
+        result = super()._setup_learn(
+            total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar
+        )
+        if starts_new_episodes:
+            assert self.replay_buffer is not None
+            self.replay_buffer.start_episodes()
+        return result
+
+    def train(self, gradient_steps: int, batch_size: int = 128) -> None:
+        """Do ``gradient_steps`` updates of critic, actor and autoencoder."""
+        assert self.replay_buffer is not None
+        if not self.replay_buffer.can_sample():
+            return
+        policy = self.policy
+        policy.set_training_mode(True)
+        learners = [policy.actor, policy.critic]
+        self._update_learning_rate(
+            [*(learner.optimizer for learner in learners), policy.encoder_optimizer, policy.decoder_optimizer]
+        )
+        losses: dict[str, list[float]] = {}
+        for _ in range(gradient_steps):
+            batch = self.replay_buffer.sample(batch_size, env=self._vec_normalize_env)
+            obs, next_obs = batch.observations  # [B, C, H, W]
+            rewards, dones = batch.rewards[0, :, None], batch.terminated[0, :, None]  # [B, 1]
+            update = {"critic_loss": self._update_critic(obs, batch.actions[0], rewards, next_obs, dones)}
+            if self._n_updates % self.actor_update_interval == 0:
+                update |= self._update_actor(obs)
+            if self._n_updates % self.target_update_interval == 0:
+                self._update_targets()
+            update["reconstruction_loss"] = self._update_autoencoder(obs)
+            self._n_updates += 1
+            for name, loss in update.items():
+                losses.setdefault(name, []).append(loss.item())
+        self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
+        self.logger.record("train/ent_coef", self._entropy_coefficient().item())
+        for name, values in losses.items():
+            self.logger.record(f"train/{name}", np.mean(values))
+
+    def _entropy_coefficient(self) -> Tensor:
+        return self.ent_coef_tensor if self.log_ent_coef is None else self.log_ent_coef.detach().exp()
+
+    def _update_critic(
+        self, obs: Tensor, actions: Tensor, rewards: Tensor, next_obs: Tensor, dones: Tensor
+    ) -> Tensor:
+        """Regress both Q-functions and the encoder on the soft TD target."""
+        with torch.no_grad():
+            next_actions, next_log_prob = self.actor.action_log_prob(next_obs)
+            next_values = torch.cat(self.critic_target(next_obs, next_actions), 1).amin(1, keepdim=True)
+            next_values = next_values - self._entropy_coefficient() * next_log_prob[:, None]
+            td_target = rewards + (1 - dones) * self.gamma * next_values  # [B, 1]
+        loss = torch.stack([F.mse_loss(value, td_target) for value in self.critic(obs, actions)]).sum()
+        _step(loss, self.critic.optimizer)
+        return loss.detach()
+
+    def _update_actor(self, obs: Tensor) -> dict[str, Tensor]:
+        """Ascend value and entropy; no gradient reaches the convolutions."""
+        actions, log_prob = self.actor.action_log_prob(obs)
+        with torch.no_grad():
+            latent = self.critic.extract_features(obs, self.critic.features_extractor)
+        loss = (self._entropy_coefficient() * log_prob - _lowest_value(self.critic, latent, actions)).mean()
+        _step(loss, self.actor.optimizer)
+        losses = {"actor_loss": loss.detach()}
+        if self.log_ent_coef is not None and self.ent_coef_optimizer is not None:
+            assert isinstance(self.target_entropy, float)
+            ent_coef_loss = (self.log_ent_coef.exp() * (-log_prob - self.target_entropy).detach()).mean()
+            _step(ent_coef_loss, self.ent_coef_optimizer)
+            losses["ent_coef_loss"] = ent_coef_loss.detach()
+        return losses
+
+    def _update_targets(self) -> None:
+        critic, target = self.critic, self.critic_target
+        polyak_update(
+            critic.features_extractor.parameters(), target.features_extractor.parameters(), self.encoder_tau
+        )
+        for network, slow in zip(critic.q_networks, target.q_networks, strict=True):
+            polyak_update(network.parameters(), slow.parameters(), self.tau)
+
+    def _update_autoencoder(self, obs: Tensor) -> Tensor:
+        """Reconstruct the images from the critic's latents."""
+        latent = self.critic.extract_features(obs, self.critic.features_extractor)
+        loss = reconstruction_loss(latent, self.policy.decoder(latent), obs, self.latent_coef)
+        _step(loss, self.policy.encoder_optimizer, self.policy.decoder_optimizer)
+        return loss.detach()
+
+    def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
+        modules, tensors = super()._get_torch_save_params()
+        return [*modules, "policy.encoder_optimizer", "policy.decoder_optimizer"], tensors
+
+
+def _step(loss: Tensor, *optimizers: torch.optim.Optimizer) -> None:
+    for optimizer in optimizers:
+        optimizer.zero_grad()
+    loss.backward()
+    for optimizer in optimizers:
+        optimizer.step()
+
+
+def _lowest_value(critic: ContinuousCritic, latent: Tensor, actions: Tensor) -> Tensor:
+    """The smaller Q(z, a) ``[B]``."""
+    inputs = torch.cat((latent, actions), 1)
+    return torch.cat([network(inputs) for network in critic.q_networks], 1).amin(1)

@@ -1,0 +1,41 @@
+"""What replay buffers hold, as arrays that go into a checkpoint."""
+
+from __future__ import annotations
+
+import numpy as np
+from stable_baselines3.common.buffers import ReplayBuffer
+
+from dream_agents.replay.sequence import SequenceReplayBuffer
+
+_PLAIN = ("observations", "next_observations", "actions", "rewards", "dones", "timeouts")
+
+
+def replay_arrays(buffer: ReplayBuffer) -> dict[str, np.ndarray]:
+    """Everything that :func:`set_replay_arrays` needs to go on, of our buffer or Stable-Baselines3's."""
+    if isinstance(buffer, SequenceReplayBuffer):
+        return buffer.state_arrays()
+    # Where next observations are not stored on their own, that of the newest step stands in the next slot.
+    used = buffer.buffer_size if buffer.full else min(buffer.pos + 1, buffer.buffer_size)
+    arrays = {name: getattr(buffer, name)[:used] for name in _PLAIN if hasattr(buffer, name)}
+    return {**arrays, "pos": np.array(buffer.pos), "full": np.array(buffer.full)}
+
+
+def set_replay_arrays(buffer: ReplayBuffer, arrays: dict[str, np.ndarray]) -> None:
+    """Put back what :func:`replay_arrays` gave.
+
+    :raises ValueError: if the buffer has another size, or is for other environments
+    """
+    if isinstance(buffer, SequenceReplayBuffer):
+        buffer.load_state_arrays(arrays)
+        return
+    for name in _PLAIN:
+        if name in arrays:
+            stored, own = arrays[name], getattr(buffer, name)
+            fits = len(stored) == len(own) if arrays["full"] else len(stored) <= len(own)
+            if not fits or stored.shape[1:] != own.shape[1:]:
+                raise ValueError(
+                    f"the replay buffer's {name} have shape {own.shape}, those of the checkpoint {stored.shape}; "
+                    "continue with the buffer_size, n_envs and environment that it was written with"
+                )
+            own[: len(stored)] = stored
+    buffer.pos, buffer.full = int(arrays["pos"]), bool(arrays["full"])
