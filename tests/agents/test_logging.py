@@ -22,11 +22,11 @@ EVERY_AGENT = {
     "train/policy_entropy",
     "train/grad_norm",
     "train/policy_grad_norm",
-    "train/value_scale",
     "train/learning_rate",
     "planner/ms_per_decision",
     "planner/value",
 }
+IMITATION = {"train/divergence_scale", "train/policy_divergence", "train/expert_std"}
 DREAM = {
     "planner/value_before",
     "planner/value_after",
@@ -48,6 +48,7 @@ def test_tensorboard(make_agent, tmp_path):
     name, scalars = read(tmp_path)
     assert name == f"{type(agent).__name__}_1"
     expected = EVERY_AGENT | (DREAM if name == "DreamMPC_1" else {"planner/std"})
+    expected |= IMITATION if name == "BMPC_1" else {"train/value_scale"}
     assert expected <= set(scalars)
     assert len(scalars["train/loss"]) == 2  # episodes end at 15, 30 and 45, updates begin at 21
     assert scalars["rollout/ep_len_mean"] == [15, 15, 15]

@@ -3,6 +3,7 @@
 import pickle
 import sys
 from collections import Counter
+from typing import ClassVar
 
 import gymnasium as gym
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 from gymnasium import spaces
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
-from dream_agents.replay import SequenceReplayBuffer
+from dream_agents.replay import ExtraField, SequenceReplayBuffer, StoredSteps
 
 OBSERVATIONS = spaces.Box(-np.inf, np.inf, (3,), np.float32)
 ACTIONS = spaces.Box(-1, 1, (2,), np.float32)
@@ -441,3 +442,87 @@ def test_batches_go_to_the_device():
     world = World(make_buffer(device="meta"))
     world.play(50)
     assert all(tensor.device.type == "meta" for tensor in world.buffer.sample(3)[:4])
+
+
+class TestExtraFields:
+    FIELDS: ClassVar = {"mark": ExtraField(2), "weight": ExtraField(1, 3.0)}
+
+    @pytest.fixture
+    def world(self):
+        world = World(make_buffer(46, n_envs=2, extra_fields=self.FIELDS))
+        world.play(60)
+        return world
+
+    def mark_all(self, buffer):
+        """Write into each slot where it is."""
+        slots, envs = np.indices((buffer.buffer_size, buffer.n_envs))
+        buffer.rewrite(StoredSteps(slots, envs), mark=np.stack((slots, envs), -1))
+
+    def test_steps_have_the_defaults(self, world):
+        batch = world.buffer.sample(50)
+        assert {name: value.shape for name, value in batch.extra.items()} == {
+            "mark": (3, 50, 2),
+            "weight": (3, 50, 1),
+        }
+        assert torch.all(batch.extra["mark"] == 0)
+        assert torch.all(batch.extra["weight"] == 3)
+        world.check(batch)
+
+    def test_buffers_without_them_draw_nothing_more(self):
+        world = World(make_buffer(60))
+        world.play(50)
+        batch = world.buffer.sample(5)
+        assert batch.extra is None
+        assert batch.stored is None
+
+    def test_batches_say_where_steps_are_stored(self, world):
+        self.mark_all(world.buffer)
+        batch = world.buffer.sample(50)
+        expected = np.stack((batch.stored.slots, batch.stored.envs), -1)
+        np.testing.assert_array_equal(batch.extra["mark"].numpy(), expected)
+        read = world.buffer.observations[batch.stored.slots, batch.stored.envs]
+        np.testing.assert_array_equal(batch.observations[:-1].numpy(), read)
+
+    def test_a_part_of_a_batch_is_rewritten_in_place(self, world):
+        batch = world.buffer.sample(8)
+        part = StoredSteps(batch.stored.slots[1:, :3], batch.stored.envs[1:, :3])
+        world.buffer.rewrite(part, weight=np.full((2, 3, 1), 9.0))
+        changed = np.zeros((world.buffer.buffer_size, 2), bool)
+        changed[part.slots, part.envs] = True
+        used = np.arange(world.buffer.buffer_size)[:, None] < world.buffer.filled
+        is_step = used & (world.buffer.weight[..., 0] != 0)  # the last observation of an episode is none
+        np.testing.assert_array_equal(world.buffer.weight[is_step, 0], np.where(changed, 9, 3)[is_step])
+        assert torch.all(batch.extra["weight"] == 3), "a batch is a copy"
+
+    def test_latest_steps_can_be_rewritten(self, world):
+        for _ in range(30):
+            world.play(1)
+            steps = world.buffer.last_steps
+            world.buffer.rewrite(steps, weight=np.array([[5.0], [6.0]]))
+            np.testing.assert_array_equal(world.buffer.weight[steps.slots, steps.envs, 0], [5, 6])
+        drawn = world.buffer.sample(400)
+        assert set(drawn.extra["weight"].flatten().tolist()) <= {3, 5, 6}
+        assert torch.all(
+            drawn.extra["weight"][..., 0] != torch.where(drawn.observations[:-1, :, 0] == 0, 6, 5)
+        )
+
+    def test_slots_that_are_used_again_have_the_defaults(self, world):
+        self.mark_all(world.buffer)
+        world.play(60)
+        assert torch.all(world.buffer.sample(50).extra["mark"] == 0)
+
+    def test_they_are_saved(self, world, tmp_path):
+        self.mark_all(world.buffer)
+        restored = make_buffer(46, n_envs=2, extra_fields=self.FIELDS, folder=tmp_path)
+        restored.load_state_arrays(world.buffer.state_arrays())
+        restored.rng.bit_generator.state = world.buffer.rng.bit_generator.state
+        expected = world.buffer.sample(50)
+        for name, value in restored.sample(50).extra.items():
+            assert torch.equal(value, expected.extra[name]), name
+        assert expected.extra["mark"].abs().sum() > 0
+
+    def test_names_that_are_taken_or_unknown(self, world):
+        with pytest.raises(ValueError, match="extra_fields has 'rewards', which every replay buffer stores"):
+            make_buffer(extra_fields={"rewards": ExtraField(1)})
+        with pytest.raises(ValueError, match=r"'rewards' is no extra field.*\['mark', 'weight'\]"):
+            world.buffer.rewrite(world.buffer.last_steps, rewards=np.zeros(2))
