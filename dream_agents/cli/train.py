@@ -35,7 +35,9 @@ Resume = Annotated[bool, typer.Option("--resume", help="Continue the run in the 
 Set = Annotated[
     list[str] | None,
     typer.Option(
-        "--set", metavar="NAME=VALUE", help="Any option of the agent, e.g. learner_kwargs.horizon=5."
+        "--set",
+        metavar="NAME=VALUE",
+        help="Any option of the agent or its parts, e.g. horizon=5, planner_kwargs.samples=128.",
     ),
 ]
 

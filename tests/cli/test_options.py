@@ -34,6 +34,66 @@ def test_names_lead_into_groups_of_options():
     }
 
 
+class TestNamesWithoutGroup:
+    def test_lead_to_the_only_part_that_has_them(self):
+        given = ["samples=64", "consistency_coef=2", "value_dropout=0.1", "batch_size=64"]
+        assert agent_keywords("tdmpc2", given) == {
+            "planner_kwargs": {"samples": 64},
+            "learner_kwargs": {"consistency_coef": 2},
+            "model_kwargs": {"value_dropout": 0.1},
+            "batch_size": 64,
+        }
+
+    def test_are_set_for_learner_and_planners_where_all_have_them(self):
+        five = {"horizon": 5}
+        assert agent_keywords("bmpc", ["horizon=5"]) == {"learner_kwargs": five, "planner_kwargs": five}
+        assert agent_keywords("dream_mpc", ["horizon=5"]) == {
+            "learner_kwargs": five,
+            "planner_kwargs": five,
+            "training_planner_kwargs": five,
+        }
+
+    def test_follow_the_planners_that_are_chosen(self):
+        assert agent_keywords("tdmpc2", ["candidates=3"], planner="dream") == {
+            "planner_kwargs": {"candidates": 3}
+        }
+        assert agent_keywords("dream_mpc", ["temperature=0.4"]) == {
+            "training_planner_kwargs": {"temperature": 0.4}
+        }
+        given = ["uncertainty_coef=0", "backbone=tdmpc2"]
+        assert agent_keywords("dream_mpc", given)["planner_kwargs"] == {"uncertainty_coef": 0}
+
+    @pytest.mark.parametrize(
+        ("agent", "assignments", "message"),
+        [
+            ("bmpc", ["horzon=5"], '"horzon" is not an option of the agent "bmpc"; did you mean "horizon"'),
+            ("bmpc", ["horizon=5.5"], "--set learner_kwargs.horizon=5.5: horizon is int, not float"),
+            (
+                "dream_mpc",
+                ["step_size=fast"],
+                "--set planner_kwargs.step_size=fast: step_size is float, not str",
+            ),
+            (
+                "tdmpc2",
+                ["horizon=5", "learner_kwargs.horizon=4"],
+                "given twice, also as learner_kwargs.horizon",
+            ),
+            (
+                "dream_mpc",
+                ["uncertainty_coef=1"],
+                'ambiguous; write planner_kwargs.uncertainty_coef (the planner "dream") or '
+                'training_planner_kwargs.uncertainty_coef (the planner "mppi")',
+            ),
+            ("sac", ["horizon=5"], '"horizon" is not an option of the agent "sac"'),
+            ("sac", ["batch_size=many"], "batch_size is int, not str"),
+        ],
+    )
+    def test_mistakes_are_explained(self, agent, assignments, message):
+        with pytest.raises(ValueError) as error:
+            agent_keywords(agent, assignments)
+        assert message in str(error.value)
+
+
 def test_planner_options_are_those_of_the_planner_that_acts():
     assert agent_keywords("tdmpc2", ["planner_kwargs.candidates=3"], planner="dream")
     with pytest.raises(ValueError, match='"candidates" is not an option of the planner "mppi"'):

@@ -231,7 +231,9 @@ class TestExploration:
 
 
 class TestPolicyRollOut:
-    def test_is_a_loop_of_policy_and_dynamics(self, model, latents, same_noise):
+    @pytest.mark.parametrize("name", ["V", "Q", "tdmpc"])
+    def test_is_a_loop_of_policy_and_dynamics(self, name, make_model, latents, same_noise):
+        model = make_model(name)
         z = latents(model, 3)
         with torch.no_grad():
             actions = roll_out_policy(model, z, horizon=4, candidates=5, generator=None)

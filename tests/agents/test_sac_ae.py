@@ -1,0 +1,162 @@
+"""SAC+AE on images: what its networks share, what each loss changes, and that it saves and loads."""
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+
+from dream_agents import SACAE
+from dream_agents.agents.sac_ae_policy import PixelDecoder, PixelLatent, five_bits, reconstruction_loss
+
+
+class Dot(gym.Env):
+    """A bright square that moves sideways; the last two frames of 20 x 20 pixels are seen."""
+
+    metadata = {"render_modes": [], "frame_stack": 2}  # noqa: RUF012
+    observation_space = spaces.Box(0, 255, (6, 20, 20), np.uint8)
+    action_space = spaces.Box(-1, 1, (1,), np.float32)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.x = self.np_random.uniform(-1, 1)
+        self.frames = [self.frame()] * 2
+        return np.concatenate(self.frames), {}
+
+    def frame(self):
+        frame = np.zeros((3, 20, 20), np.uint8)
+        middle = round(10 + 7 * self.x)
+        frame[:, 8:12, middle - 2 : middle + 2] = 255
+        return frame
+
+    def step(self, action):
+        self.x = float(np.clip(self.x + 0.3 * action[0], -1, 1))
+        self.frames = [self.frames[1], self.frame()]
+        return np.concatenate(self.frames), 1 - abs(self.x), False, False, {}
+
+
+def make(**options):
+    env = gym.wrappers.TimeLimit(Dot(), 10)
+    small = {"learning_starts": 20, "batch_size": 8, "buffer_size": 200, "policy_kwargs": {"net_arch": [16]}}
+    return SACAE(env, **{"seed": 0, "device": "cpu"} | small | options)
+
+
+def images(batch=4):
+    return torch.randint(0, 256, (batch, 6, 20, 20), dtype=torch.uint8)
+
+
+def changed(model, step):
+    """Names of the parameters that a step changes."""
+    before = {name: value.clone() for name, value in model.policy.named_parameters()}
+    step()
+    return {name for name, value in model.policy.named_parameters() if not torch.equal(value, before[name])}
+
+
+@pytest.mark.parametrize("size", [(64, 64), (84, 84), (21, 21)])
+def test_decoder_gives_images_of_the_encoders_size(size):
+    encoder = PixelLatent(spaces.Box(0, 255, (9, *size), np.uint8))
+    latent = encoder(torch.rand(2, 9, *size))
+    assert latent.shape == (2, 50)
+    assert latent.abs().max() <= 1
+    assert PixelDecoder(encoder)(latent).shape == (2, 9, *size)
+
+
+def test_five_bits_keep_the_image_up_to_noise():
+    pixels = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16)
+    reduced = five_bits(pixels)
+    assert reduced.min() >= -0.5
+    assert reduced.max() <= 0.5
+    assert (reduced + 0.5 - pixels.float() / 256).abs().max() <= 1 / 32
+
+
+def test_latents_are_penalised():
+    latent, target = torch.full((3, 50), 0.5), torch.zeros(3, 1, 4, 4, dtype=torch.uint8)
+    decoded = torch.full((3, 1, 4, 4), -0.5)
+    with_penalty, without = (reconstruction_loss(latent, decoded, target, coef).item() for coef in (0.1, 0.0))
+    assert with_penalty - without == pytest.approx(0.1 * 0.5 * 50 * 0.25, abs=1e-3)
+
+
+class TestGradients:
+    def test_actor_shares_the_convolutions_and_leaves_them_alone(self):
+        model = make()
+        actor, critic = model.actor.features_extractor, model.critic.features_extractor
+        assert actor.convolutions is critic.convolutions
+        assert actor.to_latent is not critic.to_latent
+        names = changed(model, lambda: model._update_actor(images()))
+        assert names
+        assert all(name.startswith("actor.") and "convolutions" not in name for name in names)
+        assert any("to_latent" in name for name in names)
+
+    def test_critic_moves_its_encoder(self):
+        model, ones = make(), torch.ones(4, 1)
+        names = changed(model, lambda: model._update_critic(images(), ones, ones, images(), 0 * ones))
+        assert any("convolutions" in name for name in names)
+        assert any("critic.qf0" in name for name in names)
+        assert not [name for name in names if "target" in name or "decoder" in name or "actor.mu" in name]
+
+    def test_reconstruction_moves_encoder_and_decoder(self):
+        model = make()
+        names = changed(model, lambda: model._update_autoencoder(images()))
+        assert any("convolutions" in name for name in names)
+        assert any(name.startswith("decoder.") for name in names)
+        assert not [name for name in names if "qf" in name or "mu" in name or "target" in name]
+
+    def test_targets_follow_at_their_own_rates(self):
+        model = make(tau=0.25, encoder_tau=0.5)
+        critic, target = model.critic, model.critic_target
+        for parameter in critic.parameters():
+            parameter.data += 1
+        before = {name: value.clone() for name, value in target.named_parameters()}
+        model._update_targets()
+        for name, value in target.named_parameters():
+            rate = 0.5 if "features_extractor" in name else 0.25
+            torch.testing.assert_close(value, before[name] + rate, msg=name)
+
+
+def test_learns_to_reconstruct():
+    model, seen = make(), images(1).expand(4, -1, -1, -1)
+    first = model._update_autoencoder(seen).item()
+    for _ in range(60):
+        last = model._update_autoencoder(seen).item()
+    assert last < 0.8 * first
+
+
+def test_defaults_are_the_papers():
+    model = SACAE(gym.wrappers.TimeLimit(Dot(), 10), buffer_size=200)
+    assert (model.learning_rate, model.batch_size, model.tau, model.encoder_tau) == (1e-3, 128, 0.01, 0.05)
+    assert (model.target_update_interval, model.actor_update_interval, model.latent_coef) == (2, 2, 1e-6)
+    assert torch.exp(model.log_ent_coef).item() == pytest.approx(0.1)
+    assert model.ent_coef_optimizer.param_groups[0]["lr"] == 1e-4
+    assert model.policy.decoder_optimizer.param_groups[0]["weight_decay"] == 1e-7
+    assert model.policy.net_arch == [1024, 1024]
+    assert model.replay_buffer.frame_stack == 2
+
+
+def test_saves_loads_and_goes_on(tmp_path):
+    model = make().learn(40)
+    assert model._n_updates == 20
+    model.save(tmp_path / "model")
+    obs = images(3).numpy()
+    loaded = SACAE.load(tmp_path / "model", device="cpu")
+    np.testing.assert_array_equal(
+        loaded.predict(obs, deterministic=True)[0], model.predict(obs, deterministic=True)[0]
+    )
+    assert torch.equal(loaded.policy.decoder(torch.ones(1, 50)), model.policy.decoder(torch.ones(1, 50)))
+    model.save_checkpoint(tmp_path / "checkpoints")
+    resumed = SACAE.load_checkpoint(tmp_path / "checkpoints", gym.wrappers.TimeLimit(Dot(), 10), device="cpu")
+    assert resumed.replay_buffer.size() == model.replay_buffer.size()
+    drawn, expected = (m.replay_buffer.sample(5).observations for m in (resumed, model))
+    assert torch.equal(drawn, expected)
+    resumed.learn(10, reset_num_timesteps=False)
+    assert resumed.num_timesteps == 50
+
+
+@pytest.mark.parametrize("options", [{"preset": "paper"}, {"n_steps": 3}, {"use_sde": True}], ids=str)
+def test_what_it_cannot_do_is_refused(options):
+    with pytest.raises(ValueError, match=next(iter(options))):
+        make(**options)
+
+
+def test_states_are_refused():
+    with pytest.raises(ValueError, match="make it with render_mode"):
+        SACAE(gym.make("Pendulum-v1"))
