@@ -101,21 +101,26 @@ class ReturnRange:
 
     def update(self, returns: Tensor) -> Tensor:
         """Move towards the percentiles of ``returns`` and return the range, at least 1."""
-        self.percentiles.lerp_(torch.quantile(returns.flatten(), self._quantiles), 1 - self.decay)
+        now = torch.quantile(returns.detach().flatten(), self._quantiles)
+        self.percentiles.lerp_(now, 1 - self.decay)
         return (self.percentiles[1] - self.percentiles[0]).clamp(min=1.0)
 
 
-def lambda_returns(rewards: Tensor, values: Tensor, discounts: Tensor, return_lambda: float) -> Tensor:
+def lambda_returns(
+    rewards: Tensor, values: Tensor, discounts: Tensor, return_lambda: float | Tensor
+) -> Tensor:
     """Lambda-returns ``[H, ...]`` of the first H of H + 1 latents.
 
     :param rewards: ``[H, ...]``, of arriving in each latent but the first
     :param values: ``[H + 1, ...]``
     :param discounts: gamma where the task goes on in each latent but the first, 0 where it has ended, ``[H, ...]``
+    :param return_lambda: share of the longer returns in each latent but the first, a number or ``[H, ...]``
     """
     returns = [values[-1]]
     one_step = rewards + (1 - return_lambda) * discounts * values[1:]
-    for now, discount in zip(one_step.flip(0), return_lambda * discounts.flip(0), strict=True):
-        returns.append(now + discount * returns[-1])
+    longer = return_lambda * discounts
+    for t in reversed(range(len(rewards))):
+        returns.append(one_step[t] + longer[t] * returns[-1])
     return torch.stack(returns[:0:-1])
 
 
@@ -144,11 +149,11 @@ class DreamerLearner(Learner):
         self.device = world_model.device
         self.return_range = ReturnRange(config.return_decay, self.device)
         model = world_model
-        parts = [model.coder, model.rssm, model.reward_head, model.continuation_head]
+        parts = [model.coder, model.rssm, model.reward_head, model.termination_head]
         self._parameters = {
             "model": [p for part in parts if part is not None for p in part.parameters()],
             "actor": list(model.policy_head.parameters()),
-            "value": list(model.value_head.parameters()),
+            "value": list(model.value_heads.parameters()),
         }
         scales = {"model": 1.0, "actor": config.actor_lr_scale, "value": config.actor_lr_scale}
         self.optimizers = {
@@ -195,10 +200,10 @@ class DreamerLearner(Learner):
         with self._autocast():
             actor_loss, value_loss, more = self.behaviour_losses(states, actions, batch)
         metrics |= more
-        metrics["train/actor_grad_norm"] = self._step("actor", actor_loss)
+        metrics["train/policy_grad_norm"] = self._step("actor", actor_loss)
         metrics["train/value_grad_norm"] = self._step("value", value_loss)
         with torch.no_grad():
-            slow: list[Tensor] = list(self.world_model.target_value_head.parameters())
+            slow: list[Tensor] = list(self.world_model.target_value_heads.parameters())
             torch._foreach_lerp_(slow, list(self._parameters["value"]), self.tau)
         return metrics
 
@@ -229,8 +234,8 @@ class DreamerLearner(Learner):
             "representation": representation.clamp(min=config.free_nats).mean(),
         }
         if model.episodic:
-            logits = model.continuation_logit(latents)
-            losses["continuation"] = F.binary_cross_entropy_with_logits(logits, 1 - batch.terminated)
+            logits = model.termination_logit(latents)
+            losses["termination"] = F.binary_cross_entropy_with_logits(logits, batch.terminated)
         weights = {"dynamics": config.dynamics_coef, "representation": config.representation_coef}
         loss = torch.stack([weights.get(name, 1.0) * part for name, part in losses.items()]).sum()
         metrics = {f"train/{name}_loss": part.detach() for name, part in losses.items()}
@@ -271,23 +276,24 @@ class DreamerLearner(Learner):
         :param batch: what was replayed
         """
         model, config = self.world_model, self.config
-        rewards = model.reward_at(states[1:])  # [H, N]
-        discounts = torch.full_like(rewards, model.discount)
-        if model.episodic:
-            discounts = discounts * torch.sigmoid(model.continuation_logit(states[1:]))
         features = states.detach()
-        outputs = model.value_head(features)  # [H + 1, N, bins]
-        if config.actor_gradient == "dynamics":
-            values = model.values(states, None)[0]
-        else:
-            values = model.scalar.decode(outputs.detach())  # [H + 1, N]
-        returns = lambda_returns(rewards, values, discounts, config.return_lambda)  # [H, N]
+        outputs = model.value_heads(features)  # [H + 1, N, bins]
+        with torch.set_grad_enabled(config.actor_gradient == "dynamics"):
+            rewards = model.reward_at(states[1:])  # [H, N]
+            discounts = torch.full_like(rewards, model.discount)
+            if model.episodic:
+                discounts = discounts * torch.sigmoid(-model.termination_logit(states[1:]))
+            if torch.is_grad_enabled():
+                values = model.values(states, None)[0]
+            else:
+                values = model.scalar.decode(outputs.detach())  # [H + 1, N]
+            returns = lambda_returns(rewards, values, discounts, config.return_lambda)  # [H, N]
+            slow = model.scalar.decode(model.target_value_heads(features))  # [H + 1, N]
         alive = (1 - batch.terminated).flatten().unsqueeze(0)  # [1, N]
         weights = torch.cat((alive, discounts[:-1].detach())).cumprod(0)  # [H, N]
 
         actor_loss, metrics = self._actor_loss(features[:-1], actions, returns, values[:-1], weights)
-        returns = returns.detach()
-        slow = model.scalar.decode(model.target_value_head(features)).detach()  # [H + 1, N]
+        returns, slow = returns.detach(), slow.detach()
         value_loss = (weights * self._value_loss(outputs[:-1], returns, slow[:-1])).mean()
         if config.replay_value_coef > 0:
             replayed = self._replay_value_loss(outputs[0], returns[0], slow[0], batch)
@@ -305,7 +311,7 @@ class DreamerLearner(Learner):
         """The actor's loss (Hafner et al. 2025, Eq. 6; 2020, Eq. 7); each argument is ``[H, N, ...]``."""
         config = self.config
         if config.actor_gradient == "dynamics":
-            return -(weights * returns).mean(), {"train/actor_loss": -(weights * returns).detach().mean()}
+            return -(weights * returns).mean(), {"train/policy_loss": -(weights * returns).detach().mean()}
         scale = self.return_range.update(returns)
         advantages = (returns - values) / scale
         distribution = self.world_model.policy(features)
@@ -313,8 +319,8 @@ class DreamerLearner(Learner):
         objective = distribution.log_prob(actions) * advantages + config.entropy_coef * entropy
         loss = -(weights * objective).mean()
         metrics = {
-            "train/actor_loss": loss,
-            "train/actor_entropy": entropy.mean(),
+            "train/policy_loss": loss,
+            "train/policy_entropy": entropy.mean(),
             "train/return_scale": scale,
             "train/advantage": advantages.abs().mean(),
         }
@@ -339,21 +345,13 @@ class DreamerLearner(Learner):
         :param slow: the slow value there ``[N]``
         """
         shape = batch.rewards.shape  # [L, B]
-        imagined = imagined.view(shape)
-        # An episode that was cut by a time limit goes on in imagination.
-        lambdas = self.config.return_lambda * (1 - batch.is_first[1:])
-        live = self.world_model.discount * (1 - batch.terminated[:-1])
-        returns = [imagined[-1]]
-        for t in reversed(range(shape[0] - 1)):
-            replayed = batch.rewards[t + 1] + self.world_model.discount * (1 - batch.terminated[t + 1]) * (
-                (1 - lambdas[t]) * imagined[t + 1] + lambdas[t] * returns[-1]
-            )
-            goes_on = (1 - batch.is_first[t + 1]) * (live[t] > 0)
-            returns.append(torch.where(goes_on > 0, replayed, imagined[t]))
-        targets = torch.stack(returns[::-1])[:-1]  # [L - 1, B]
-        weights = (1 - batch.is_first[1:]) * (1 - batch.terminated[:-1])
-        loss = self._value_loss(outputs.view(*shape, -1)[:-1], targets, slow.view(shape)[:-1])
-        return (weights * loss).mean()
+        goes_on = 1 - batch.is_first[1:]  # [L - 1, B], 0 in an episode's last state
+        # An episode that a time limit has cut goes on in imagination.
+        lambdas = self.config.return_lambda * torch.cat((goes_on[1:], torch.ones_like(goes_on[:1])))
+        discounts = self.world_model.discount * (1 - batch.terminated[1:])
+        returns = lambda_returns(batch.rewards[1:], imagined.view(shape), discounts, lambdas)
+        loss = self._value_loss(outputs.view(*shape, -1)[:-1], returns, slow.view(shape)[:-1])
+        return (goes_on * loss).mean()
 
 
 def multiplies_bfloat16(device: torch.device) -> bool:

@@ -1,4 +1,4 @@
-"""Dreamer's world model: RSSM, encoder and decoder, reward, continuation, value and actor (Hafner et al. 2020, 2025)."""
+"""Dreamer's world model: RSSM, encoder and decoder, reward, termination, value and actor (Hafner et al. 2020, 2025)."""
 
 from __future__ import annotations
 
@@ -57,13 +57,13 @@ class DreamerWorldModel(WorldModel):
     categorical latents uses the straight-through gradient: the one-hot state is what the model goes on with, and the
     gradient is that of its probabilities.
 
-    Rewards and continuation are read off the latent that an action leads to.
+    Rewards and termination are read off the latent that an action leads to.
 
     :param obs_shape: ``(n,)`` for flat observations, or ``(channels, height, width)`` for images
     :param action_dim: number of action dimensions
     :param size: widths, or the name of one of :data:`DREAMER_SIZES`
     :param discount: discount factor of the predicted returns
-    :param episodic: whether the task can end, which adds a continuation head
+    :param episodic: whether the task can end, which adds a termination head
     :param latent: "categorical" (DreamerV3: symlog observations, two-hot rewards and values, clamped normal actions)
         or "gaussian" (Dreamer: observations as they are, Gaussian rewards and values, tanh-normal actions)
     :param unimix: share of the uniform distribution in categorical latents
@@ -111,17 +111,22 @@ class DreamerWorldModel(WorldModel):
         self.rssm = RSSM(action_dim, self.coder.embed_dim, size.deterministic, size.hidden, stochastic)
         self.scalar: ScalarHead = SymexpTwoHot() if categorical else UnitGaussian()
         self.reward_head = self._head(1, self.scalar.num_outputs)
-        self.continuation_head = self._head(1, 1) if episodic else None
+        self.termination_head = self._head(1, 1) if episodic else None
         self.policy_head = self._head(3, 2 * action_dim)
-        self.value_head = self._head(3, self.scalar.num_outputs)
+        self.value_heads = self._head(3, self.scalar.num_outputs)
         _initialize(self)
-        self.target_value_head = self._head(3, self.scalar.num_outputs)
-        self.target_value_head.load_state_dict(self.value_head.state_dict())
-        self.target_value_head.requires_grad_(False)
+        self.target_value_heads = self._head(3, self.scalar.num_outputs)
+        self.target_value_heads.load_state_dict(self.value_heads.state_dict())
+        self.target_value_heads.requires_grad_(False)
 
     def _head(self, layers: int, outputs: int) -> nn.Sequential:
         units = self.size.units
         return nn.Sequential(perceptron(self.latent_dim, units, layers), nn.Linear(units, outputs))
+
+    @property
+    def encoder(self) -> nn.Module:
+        """What observations are embedded by."""
+        return self.coder.encoder
 
     # ------------------------------------------------------------ planning
 
@@ -169,20 +174,20 @@ class DreamerWorldModel(WorldModel):
         """Reward ``[...]`` that came with arriving in ``z``."""
         return self.scalar.decode(self.reward_head(z))
 
-    def continuation_logit(self, z: Tensor) -> Tensor:
-        """Logit ``[...]`` of the task going on in ``z``; episodic models only."""
-        assert self.continuation_head is not None, "the model was built with episodic=False"
-        return self.continuation_head(z).squeeze(-1).float()
+    def termination_logit(self, z: Tensor) -> Tensor:
+        """Logit ``[...]`` of the task having ended in ``z``; episodic models only."""
+        assert self.termination_head is not None, "the model was built with episodic=False"
+        return self.termination_head(z).squeeze(-1).float()
 
     def continuation(self, z: Tensor) -> Tensor:
         """1 unless the head is more than half sure that the task has ended in ``z``."""
-        if self.continuation_head is None:
+        if self.termination_head is None:
             return super().continuation(z)
-        return (self.continuation_logit(z) >= 0).to(z.dtype)
+        return (self.termination_logit(z) <= 0).to(z.dtype)
 
     def values(self, z: Tensor, action: Tensor | None, members: Sequence[int] | None = None) -> Tensor:
         """V(z) ``[1, ...]``; the action is ignored."""
-        return self.scalar.decode(self.value_head(z)).unsqueeze(0)
+        return self.scalar.decode(self.value_heads(z)).unsqueeze(0)
 
     def policy(self, z: Tensor) -> ActionDistribution:
         """The actor."""
@@ -206,7 +211,7 @@ def _initialize(model: DreamerWorldModel) -> None:
             nn.init.trunc_normal_(module.weight, std=std, a=-2 * std, b=2 * std)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
-    for head in (model.reward_head, model.value_head):
+    for head in (model.reward_head, model.value_heads):
         nn.init.zeros_(cast("nn.Linear", head[-1]).weight)
     last = cast("nn.Linear", model.policy_head[-1])
     last.weight.data.mul_(0.01)

@@ -82,7 +82,8 @@ class StreamReplayBuffer(SequenceReplayBuffer):
         starts, envs = self._draw_starts(batch_size)
         slots = (starts + np.arange(-1, self.sequence_length)[:, None]) % self.buffer_size  # [L + 1, B]
         before, slots = slots[:-1], slots[1:]
-        goes_on = self.episode_ids[before, envs] == self.episode_ids[slots, envs]  # [L, B]
+        known = (slots > 0) | (self.filled[envs] == self.buffer_size)  # [L, B]
+        goes_on = known & (self.episode_ids[before, envs] == self.episode_ids[slots, envs])
         rewards = self.rewards[before, envs]
         if env is not None:
             rewards = env.normalize_reward(rewards)

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from dream_agents import BMPC, TDMPC2, DreamMPC
+from dream_agents import BMPC, TDMPC2, DreamerV3, DreamMPC
+from dream_agents.models.dreamer import DreamerSize
 from dream_agents.models.tdmpc import TDMPCSize
 
 OPTIONS = {
@@ -83,13 +84,30 @@ def make_dream_mpc(env="Pendulum-v1", **kwargs):
     return DreamMPC(env, **{**OPTIONS, "backbone": "tdmpc2", **kwargs})
 
 
-MAKERS = {"TDMPC2": make_tdmpc2, "BMPC": make_bmpc, "DreamMPC": make_dream_mpc}
+def make_dreamer(env="Pendulum-v1", **kwargs):
+    own = {
+        "model_size": DreamerSize(16, 16, 4, 4, 16, 2),
+        "batch_size": 4,
+        "train_freq": 1,
+        "learner_kwargs": {"sequence_length": 8, "horizon": 3, "autocast": None},
+    }
+    return DreamerV3(env, **{**OPTIONS, **own, **kwargs})
+
+
+AGENTS = {"TDMPC2": TDMPC2, "BMPC": BMPC, "DreamerV3": DreamerV3, "DreamMPC": DreamMPC}
+MAKERS = {"TDMPC2": make_tdmpc2, "BMPC": make_bmpc, "DreamerV3": make_dreamer, "DreamMPC": make_dream_mpc}
 
 
 @pytest.fixture(params=MAKERS)
 def make_agent(request):
     """Make each kind of agent in turn, tiny and on Pendulum-v1 unless told otherwise."""
     return MAKERS[request.param]
+
+
+@pytest.fixture
+def dreamer():
+    """Make a tiny DreamerV3."""
+    return make_dreamer
 
 
 @pytest.fixture
@@ -115,9 +133,8 @@ def saved_agents(tmp_path_factory):
 @pytest.fixture(params=MAKERS)
 def load(request, saved_agents):
     """Load a saved agent of each kind, with the arguments of ``load`` after the path."""
-    agent_class = {"TDMPC2": TDMPC2, "BMPC": BMPC, "DreamMPC": DreamMPC}[request.param]
     path = saved_agents(request.param)
-    return partial(agent_class.load, path, device="cpu")
+    return partial(AGENTS[request.param].load, path, device="cpu")
 
 
 @pytest.fixture
