@@ -12,6 +12,9 @@ from dream_agents.models.base import WorldModel
 from dream_agents.models.objective import discounts, imagine, uncertainty
 from dream_agents.planners.base import Memory, Plan, check_positive, roll_out_policy
 
+#: sequences that are scored at once on a CPU; more of them leave its cache, and take four times as long each
+_ROWS_IN_CACHE = 2048
+
 
 @dataclass
 class MPPIPlanner:
@@ -113,6 +116,18 @@ class MPPIPlanner:
         generator: torch.Generator | None,
     ) -> Tensor:
         """Predicted returns ``[B, N]`` of ``actions [H, B, N, A]`` from ``z [B, Z]``; 0 where they are not numbers."""
+        together = max(1, _ROWS_IN_CACHE // actions.shape[2]) if z.is_cpu else len(z)
+        parts = zip(z.split(together), actions.split(together, 1), strict=True)
+        return torch.cat([self._score(model, *part, members, generator) for part in parts])
+
+    def _score(
+        self,
+        model: WorldModel,
+        z: Tensor,
+        actions: Tensor,
+        members: list[int],
+        generator: torch.Generator | None,
+    ) -> Tensor:
         latents, last = imagine(model, z.unsqueeze(1), actions)
         rewards = model.rewards_along(latents, actions, last)  # [H, B, N]
         reward_weights, value_weight = discounts(model, latents, last)
