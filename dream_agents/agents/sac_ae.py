@@ -46,7 +46,7 @@ class SACAE(SAC):
         "SACAEPolicy": SACAEPolicy,
         "CnnPolicy": SACAEPolicy,
     }
-    policy: SACAEPolicy  # type: ignore[assignment]
+    policy: SACAEPolicy
     replay_buffer: SequenceReplayBuffer | None
 
     def __init__(

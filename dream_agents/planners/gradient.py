@@ -131,7 +131,7 @@ class GradientPlanner(ABC):
         :param steps: what the model kept of dreaming them
         :return: improved actions, the objective ``[B, N]`` at the last gradient's point, and info
         """
-        kind = {"return_lambda": self.return_lambda, "terminal_value": self.terminal_value}
+        kind: dict[str, Any] = {"return_lambda": self.return_lambda, "terminal_value": self.terminal_value}
         if self.iterations == 0:
             objective = planning_objective(model, z, actions, self.uncertainty_coef, **kind)
             return actions, objective.value, {"uncertainty": objective.penalty.mean(1)}
