@@ -15,7 +15,8 @@ class DreamMPC(WorldModelAgent):
     """A learned world model, and a few policy roll-outs improved by gradient ascent for every decision.
 
     With BMPC's backbone, MPPI acts while learning and Dream-MPC in ``predict``; with any other, Dream-MPC acts always.
-    Every other keyword is documented at :class:`WorldModelAgent`.
+    With Dreamer's, the other options of agent and planner are the backbone's ``agent_defaults`` and ``dream_options``
+    (Alg. 2 and 3 of the paper). Every other keyword is documented at :class:`WorldModelAgent`.
 
         >>> model = DreamMPC("dmc_cup-catch-v0", model_size="1M").learn(50_000, progress_bar=True)
 
@@ -36,8 +37,15 @@ class DreamMPC(WorldModelAgent):
         training_planner: str | Planner | None = None,
         **kwargs: Any,
     ):
+        from dream_agents.registry import backbones
+
         if training_planner is None:
             training_planner = self.default_training_planner(backbone)
+        backbone_class = backbones.get(backbone)
+        kwargs = getattr(backbone_class, "agent_defaults", {}) | kwargs
+        if planner == "dream":
+            options = getattr(backbone_class, "dream_options", {})
+            kwargs["planner_kwargs"] = {**options, **(kwargs.get("planner_kwargs") or {})}
         super().__init__(
             env, policy, backbone=backbone, planner=planner, training_planner=training_planner, **kwargs
         )

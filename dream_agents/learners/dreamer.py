@@ -368,6 +368,13 @@ class DreamerBackbone:
     config_class: ClassVar[type] = DreamerConfig
     replay_buffer_class: ClassVar[type] = StreamReplayBuffer
     latent: ClassVar[str] = "categorical"
+    #: options of Dream-MPC's planner (Alg. 3 and Table 16 of its paper)
+    dream_options: ClassVar[dict[str, Any]] = {
+        "horizon": 15,
+        "proposal_noise": 0.2,
+        "return_lambda": 0.95,
+        "uncertainty_coef": 0.0,
+    }
     #: keyword arguments of agents that differ from those of other backbones
     agent_defaults: ClassVar[dict[str, Any]] = {
         "model_size": "1M",

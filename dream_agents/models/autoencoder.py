@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
@@ -116,5 +118,5 @@ def perceptron(in_features: int, units: int, layers: int) -> nn.Sequential:
     """Hidden layers of linear, LayerNorm, SiLU."""
     widths = [in_features, *[units] * layers]
     return nn.Sequential(
-        *(NormedLinear(before, after, F.silu) for before, after in zip(widths, widths[1:], strict=False))
+        *(NormedLinear(before, after, F.silu) for before, after in itertools.pairwise(widths))
     )

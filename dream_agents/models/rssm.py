@@ -20,7 +20,7 @@ from dream_agents.models.tdmpc_planning import join
 
 
 class StochasticState(nn.Module, ABC):
-    """The family of distributions of the stochastic part ``s [..., S]``, given by statistics that a network puts out."""
+    """The family of distributions of the stochastic part ``s [..., S]``, given by a network's statistics."""
 
     #: S
     dim: int
@@ -215,9 +215,7 @@ class RSSM(nn.Module):
             if context is None:
                 context = embeddings.new_zeros(batch, self.latent_dim)
             goes_on = 1 - is_first.unsqueeze(-1)  # [L, B, 1]
-            state_weight, action_weight = self.input.weight.split(
-                (self.stochastic.dim, actions.shape[-1]), 1
-            )
+            state_weight, action_weight = self.input.weight.split((self.stochastic.dim, actions.shape[-1]), 1)
             h_weight, embedding_weight = self.posterior[0].weight.split(
                 (self.deterministic, embeddings.shape[-1]), 1
             )

@@ -27,7 +27,13 @@ EVERY_AGENT = {
 }
 IMPLICIT = {"train/consistency_loss", "planner/std", "train/value_scale"}
 DREAMER = {"train/observation_loss", "train/kl", "train/posterior_entropy", "train/return_scale"}
-IMITATION = {"train/consistency_loss", "planner/std", "train/divergence_scale", "train/policy_divergence", "train/expert_std"}
+IMITATION = {
+    "train/consistency_loss",
+    "planner/std",
+    "train/divergence_scale",
+    "train/policy_divergence",
+    "train/expert_std",
+}
 DREAM = {
     "train/consistency_loss",
     "train/value_scale",

@@ -133,7 +133,7 @@ def test_divergences_below_the_free_nats_are_not_trained():
     assert all(p.grad.any() for p in learner.world_model.rssm.prior.parameters())
 
 
-def test_world_models_loss_is_the_weighted_sum(latent="categorical"):
+def test_world_models_loss_is_the_weighted_sum():
     learner = make_learner(dynamics_coef=0.5, free_nats=0.2)
     _, _, metrics = learner.model_loss(make_batch())
     parts = {name: metrics[f"train/{name}_loss"] for name in ("observation", "reward", "termination")}

@@ -69,9 +69,7 @@ def test_gradient_goes_straight_through_categorical_samples():
 def test_categorical_divergence_and_entropy():
     generator = torch.Generator().manual_seed(0)
     first, second = torch.randn(2, 3, 24, generator=generator)
-    p, q = (
-        0.99 * softmax(x.double().numpy().reshape(3, 4, 6), 1) + 0.0025 for x in (first, second)
-    )
+    p, q = (0.99 * softmax(x.double().numpy().reshape(3, 4, 6), 1) + 0.0025 for x in (first, second))
     states = Categorical(6, 4)
     np.testing.assert_allclose(states.kl(first, second), (p * np.log(p / q)).sum((1, 2)), rtol=1e-4)
     np.testing.assert_allclose(states.entropy(first), -(p * np.log(p)).sum((1, 2)), rtol=1e-4)
@@ -88,7 +86,9 @@ def test_gaussian_divergence_and_entropy():
     expected = (np.log(t / s) + (s**2 + (m - n) ** 2) / (2 * t**2) - 0.5).sum(1)
     states = Gaussian(5)
     np.testing.assert_allclose(states.kl(first, second), expected, rtol=1e-4)
-    np.testing.assert_allclose(states.entropy(first), (0.5 * np.log(2 * np.pi * np.e * s**2)).sum(1), rtol=1e-4)
+    np.testing.assert_allclose(
+        states.entropy(first), (0.5 * np.log(2 * np.pi * np.e * s**2)).sum(1), rtol=1e-4
+    )
 
 
 def step_by_step(rssm, embeddings, actions, is_first, context):
@@ -125,8 +125,12 @@ def test_filter_and_its_gradient_are_those_of_the_recursion(rssm):
 def test_nothing_passes_the_start_of_an_episode(rssm):
     embeddings, actions, is_first = inputs()
     other = torch.cat((embeddings[:3] + 1, embeddings[3:]))
-    before = torch.cat((actions[:4] * 0.5, actions[4:]))  # the action before the start is another episode's, too
-    assert not torch.equal(observe(rssm, embeddings, actions, is_first)[0][3], observe(rssm, other, actions, is_first)[0][3])
+    before = torch.cat(
+        (actions[:4] * 0.5, actions[4:])
+    )  # the action before the start is another episode's, too
+    assert not torch.equal(
+        observe(rssm, embeddings, actions, is_first)[0][3], observe(rssm, other, actions, is_first)[0][3]
+    )
     is_first[3] = 1
     expected = observe(rssm, embeddings, actions, is_first)[0]
     context = torch.randn(3, rssm.latent_dim)

@@ -25,7 +25,7 @@ def fill(buffer, steps, episode=4):
         done = time == episode - 1
         buffer.add(
             obs,
-            obs + [0, 1],
+            obs + np.array([0, 1]),
             np.full((n, 1), -time / 100),
             np.full(n, time + 1.0),
             np.full(n, done),
@@ -55,7 +55,9 @@ def test_what_led_to_an_observation_stands_beside_it():
     assert torch.equal(batch.rewards, torch.where(begins, 0, time))
     expected = torch.where(begins, 0, -(time - 1) / 100)
     torch.testing.assert_close(batch.actions[..., 0], expected)
-    assert torch.equal(batch.terminated.bool(), (time == 4) & (number % 2 == 1))  # the others hit a time limit
+    assert torch.equal(
+        batch.terminated.bool(), (time == 4) & (number % 2 == 1)
+    )  # the others hit a time limit
 
 
 def test_latents_are_remembered_as_contexts():
