@@ -15,6 +15,8 @@ QUICK = [
     "--planner",
     "policy",
     "--set",
+    "backbone=tdmpc2",
+    "--set",
     "learning_starts=24",
     "--set",
     "batch_size=4",

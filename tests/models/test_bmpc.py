@@ -1,5 +1,6 @@
 """BMPC's world model: values of states, a clamped policy, and a wider one for replanning."""
 
+import dataclasses
 import math
 
 import pytest
@@ -33,8 +34,8 @@ class TestWorldModel:
         assert values.std(1).min() > 0
 
     def test_sizes_are_tdmpc2s_with_two_values(self):
-        assert BMPC_SIZES.keys() == TDMPC_SIZES.keys()
-        assert all(size.num_values == 2 for size in BMPC_SIZES.values())
+        for name, size in BMPC_SIZES.items():
+            assert size == dataclasses.replace(TDMPC_SIZES[name], num_values=2)
         with torch.device("meta"):
             model = BMPCWorldModel((39,), 6)
         assert (model.num_values, model.latent_dim, model.size.mlp_dim) == (2, 512, 512)
