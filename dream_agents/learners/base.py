@@ -77,12 +77,13 @@ class Learner(ABC):
 
 
 class Backbone(Protocol):
-    """A kind of world model together with its learner, under one name in the registry."""
+    """A kind of world model together with its learner, under one name in the registry.
+
+    One whose learner imitates plans says so by ``imitates_planner = True``, which puts :func:`plan_fields` into batches.
+    """
 
     #: dataclass of the learner's hyperparameters
     config_class: ClassVar[type]
-    #: whether the learner takes :func:`plan_fields` from replay; may be left out where it doesn't
-    imitates_planner: ClassVar[bool] = False
 
     @staticmethod
     def build_world_model(

@@ -323,16 +323,21 @@ class SequenceReplayBuffer(ReplayBuffer):
         rewards = self.rewards[steps, envs]
         if env is not None:
             rewards = env.normalize_reward(rewards)
-        arrays = (self.actions[steps, envs], rewards, self.terminated[steps, envs])
-        rest = (self.to_torch(np.asarray(array), copy=False) for array in arrays)
-        batch = SequenceBatch(self._read_observations(slots, envs, env), *rest)
+        batch = SequenceBatch(
+            self._read_observations(slots, envs, env),
+            self._to_device(self.actions[steps, envs]),
+            self._to_device(rewards),
+            self._to_device(self.terminated[steps, envs]),
+        )
         if not self.extra_fields:
             return batch
-        extra = {name: getattr(self, name)[steps, envs] for name in self.extra_fields}
         return batch._replace(
-            extra={name: self.to_torch(np.asarray(array), copy=False) for name, array in extra.items()},
+            extra={name: self._to_device(getattr(self, name)[steps, envs]) for name in self.extra_fields},
             stored=StoredSteps(steps, np.broadcast_to(envs, steps.shape)),
         )
+
+    def _to_device(self, array: np.ndarray) -> Tensor:
+        return self.to_torch(np.asarray(array), copy=False)  # a plain array, where it was a memory-mapped one
 
     def _read_observations(self, slots: np.ndarray, envs: np.ndarray, env: VecNormalize | None) -> Tensor:
         """Observations ``[L + 1, B, *obs_shape]`` of these slots, on the device."""
