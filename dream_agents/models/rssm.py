@@ -7,7 +7,7 @@ A latent is ``[h, s]``: the deterministic state of a GRU and a stochastic part, 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn as nn
@@ -216,24 +216,22 @@ class RSSM(nn.Module):
                 context = embeddings.new_zeros(batch, self.latent_dim)
             goes_on = 1 - is_first.unsqueeze(-1)  # [L, B, 1]
             state_weight, action_weight = self.input.weight.split((self.stochastic.dim, actions.shape[-1]), 1)
-            h_weight, embedding_weight = self.posterior[0].weight.split(
-                (self.deterministic, embeddings.shape[-1]), 1
-            )
+            corrected, last = cast("tuple[NormedLinear, nn.Linear]", tuple(self.posterior))
+            h_weight, embedding_weight = corrected.weight.split((self.deterministic, embeddings.shape[-1]), 1)
             noise = self.stochastic.noise(length, batch, generator=generator, device=embeddings.device)
-            last = self.posterior[1]
-            return _Filter.apply(  # type: ignore[no-any-return]
+            return _Filter.apply(
                 self.stochastic,
                 (goes_on, noise, *self.split(context.float())),
                 # What the recursion adds to each layer; the rest of the products doesn't depend on it.
                 F.linear(actions * goes_on, action_weight, self.input.bias),
                 self.gates.bias.expand(length, batch, -1),
-                F.linear(embeddings.float(), embedding_weight, self.posterior[0].bias),
+                F.linear(embeddings.float(), embedding_weight, corrected.bias),
                 last.bias.expand(length, batch, -1),
                 state_weight,
                 self.gates.weight,
                 h_weight,
                 last.weight,
-                *(p for layer in (self.input, self.gates, self.posterior[0]) for p in layer.ln.parameters()),
+                *(p for layer in (self.input, self.gates, corrected) for p in layer.ln.parameters()),
             )
 
 

@@ -56,9 +56,7 @@ class SymexpTwoHot(nn.Module):
     def loss(self, outputs: Tensor, *targets: Tensor) -> Tensor:
         """Cross-entropy with the two-hot targets."""
         pairs, weights = zip(*(self._neighbours(target) for target in targets), strict=True)
-        return _CrossEntropy.apply(  # type: ignore[no-any-return]
-            outputs.float(), torch.cat(pairs, -1), torch.cat(weights, -1)
-        )
+        return _CrossEntropy.apply(outputs.float(), torch.cat(pairs, -1), torch.cat(weights, -1))
 
     def _neighbours(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The two bins around ``x [...]`` and their weights, each ``[..., 2]``."""

@@ -87,22 +87,23 @@ class StreamReplayBuffer(SequenceReplayBuffer):
         rewards = self.rewards[before, envs]
         if env is not None:
             rewards = env.normalize_reward(rewards)
-        arrays = (
-            self.actions[before, envs] * goes_on[..., None],
-            rewards * goes_on,
-            self.terminated[before, envs] * goes_on,
-            ~goes_on,
-        )
-        rest = (self.to_torch(np.asarray(array, np.float32), copy=False) for array in arrays)
-        context = None
-        if self._latent_dim > 0:
-            context = self.to_torch(self.latents[before[0], envs].astype(np.float32), copy=False)
+
+        def tensor(array: np.ndarray) -> Tensor:
+            return self.to_torch(np.asarray(array, np.float32), copy=False)
 
         def remember(latents: Tensor) -> None:
             self._set_latent_dim(latents.shape[-1])
             self.latents[slots, envs] = latents.detach().to(torch.float16).cpu().numpy()
 
-        return StreamBatch(self._read_observations(slots, envs, env), *rest, context, remember)
+        return StreamBatch(
+            observations=self._read_observations(slots, envs, env),
+            actions=tensor(self.actions[before, envs] * goes_on[..., None]),
+            rewards=tensor(rewards * goes_on),
+            terminated=tensor(self.terminated[before, envs] * goes_on),
+            is_first=tensor(~goes_on),
+            context=tensor(self.latents[before[0], envs]) if self._latent_dim > 0 else None,
+            remember=remember,
+        )
 
     def load_state_arrays(self, arrays: dict[str, np.ndarray]) -> None:
         """Take back what :meth:`state_arrays` gave.
