@@ -79,7 +79,7 @@ class Learner(ABC):
 class Backbone(Protocol):
     """A kind of world model together with its learner, under one name in the registry.
 
-    One whose learner imitates plans says so by ``imitates_planner = True``, which puts :func:`plan_fields` into batches.
+    One whose learner imitates plans says so by ``imitates_planner = True``; batches then hold :func:`plan_fields`.
     """
 
     #: dataclass of the learner's hyperparameters
