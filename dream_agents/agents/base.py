@@ -298,7 +298,7 @@ class WorldModelAgent(SavedAgent):
 
     @property
     def replanner(self) -> Planner | None:
-        """The planner that plans replayed steps anew, None for the one that acts while learning; settable as that one."""
+        """The planner that plans replayed steps anew, None for the one that acts while learning; settable, too."""
         return self._replanner
 
     @replanner.setter

@@ -56,8 +56,9 @@ def test_values_are_those_of_the_policy_not_of_replayed_actions(action, value):
 @pytest.mark.parametrize("name", ["mppi", "dream"])
 def test_planner_and_policy_lift_each_other(name):
     """The policy imitates a planner that improves on it; the best action is 0.5 x, and nobody is told."""
-    options = {"samples": 32, "policy_samples": 8, "elites": 6, "iterations": 2} if name == "mppi" else {"expert_std": 0.2}
-    learner, planner = make_learner(discount=0.0), make_planner(name, **options)
+    mppi = {"samples": 32, "policy_samples": 8, "elites": 6, "iterations": 2}
+    planner = make_planner(name, **(mppi if name == "mppi" else {"expert_std": 0.2}))
+    learner = make_learner(discount=0.0)
     for _ in range(250):
         batch = random_walk(lambda x, a: -10 * (a - 0.5 * x).square(), torch.zeros_like, 1.0)
         plan = learner.replan(batch.observations[:-1].flatten(0, 1), planner)
