@@ -22,7 +22,10 @@ SOURCES = {
     "wrappers": "dream_agents/wrappers",
     "zoo": "dream_agents/zoo",
 }
-SLOW_TO_IMPORT = {"dm_control", "matplotlib", "mujoco", "shimmy", "stable_baselines3", "tensorboard", "torch"}
+SLOW_TO_IMPORT = {
+    *("dm_control", "matplotlib", "metaworld", "mujoco"),
+    *("shimmy", "stable_baselines3", "tensorboard", "torch"),
+}
 
 
 @pytest.fixture(scope="module")

@@ -1,12 +1,15 @@
-"""Chooses MuJoCo's OpenGL backend when, and only when, something is to be rendered."""
+"""MuJoCo's OpenGL: chosen when, and only when, something is to be rendered, and freed before Python ends."""
 
 from __future__ import annotations
 
 import ctypes
 import os
 import platform
-from collections.abc import Iterator
-from contextlib import contextmanager
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any
 
 _VARIABLE = "MUJOCO_GL"
 _OFF = ("disable", "disabled", "off", "false", "0")
@@ -33,7 +36,7 @@ def select_backend() -> str:
 
     :raises RenderingUnavailableError: if none works, or `MUJOCO_GL` names one that does not
     """
-    wanted = os.environ.get(_VARIABLE, "").lower().strip()
+    wanted = _wanted()
     if wanted in _OFF:
         raise RenderingUnavailableError(
             f"rendering was asked for, but {_VARIABLE}={wanted} switches it off; unset {_VARIABLE}"
@@ -71,6 +74,33 @@ def is_usable(backend: str) -> bool:
     return any(os.environ.get(variable) for variable in ("DISPLAY", "WAYLAND_DISPLAY"))
 
 
+def import_mujoco() -> Any:
+    """Import mujoco, also where `MUJOCO_GL` names an OpenGL backend that does not work; return the module.
+
+    mujoco loads that backend when it is first imported. State observations need none.
+    """
+    wanted = _wanted()
+    fails = "mujoco" not in sys.modules and wanted in HEADLESS and not is_usable(wanted)
+    with switched_off() if fails else nullcontext():
+        import mujoco
+    return mujoco
+
+
+def at_exit(free: Callable[[], object]) -> None:
+    """Have a function called when Python is about to end, though not in processes that are forked meanwhile.
+
+    `atexit` is too late to free what OpenGL holds: the threads it belongs to have ended by then, and MuJoCo and
+    dm_control shut EGL down in `atexit`, before or after other functions there, as they happened to be imported.
+    """
+    process = os.getpid()
+
+    def free_here() -> None:
+        if os.getpid() == process:
+            free()
+
+    threading._register_atexit(free_here)  # type: ignore[attr-defined]  # as concurrent.futures does
+
+
 @contextmanager
 def switched_off() -> Iterator[None]:
     """Set ``MUJOCO_GL=disable`` inside the block, for imports that would load an OpenGL backend."""
@@ -83,6 +113,11 @@ def switched_off() -> Iterator[None]:
             del os.environ[_VARIABLE]
         else:
             os.environ[_VARIABLE] = before
+
+
+def _wanted() -> str:
+    """Return what `MUJOCO_GL` says, as mujoco reads it."""
+    return os.environ.get(_VARIABLE, "").lower().strip()
 
 
 def _loads(library: str) -> bool:

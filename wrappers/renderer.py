@@ -46,6 +46,7 @@ class Renderer:
             self._renderer.enable_depth_rendering()
         # Also when it is dropped or Python ends: OpenGL's memory is freed only in the thread it belongs to.
         self._free = weakref.finalize(self, _free, self._thread, self._renderer)
+        gl.at_exit(self._free)
 
     def render(self, data: mujoco.MjData, camera: str | int) -> np.ndarray[Any, Any]:
         """Return an image of the simulation's state.
@@ -86,11 +87,8 @@ def _check_not_forked() -> None:
 
 
 def _free(thread: ThreadPoolExecutor, renderer: mujoco.Renderer) -> None:
-    """Close a renderer in its thread, or, where Python is ending and has stopped all threads, in this one."""
+    """Close a renderer in its thread, of which a forked process has no copy."""
     if _renders_in["process"] != os.getpid():
         return
-    try:
-        thread.submit(renderer.close).result()
-    except RuntimeError:
-        renderer.close()
+    thread.submit(renderer.close).result()
     thread.shutdown()

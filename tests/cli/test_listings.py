@@ -38,6 +38,23 @@ def test_environments_have_sizes_and_other_names(dream_agents_command):
     assert "target" not in result.stdout
 
 
+def test_environments_are_listed_by_suite(dream_agents_command):
+    listed = dream_agents_command("envs", "walk").stdout.splitlines()
+    titles = [
+        i for suite in ("dmc", "humanoid_bench") for i, line in enumerate(listed) if line.strip() == suite
+    ]
+    rows = [
+        next(i for i, line in enumerate(listed) if id in line) for id in ("dmc_dog-walk", "humanoid_h1-walk")
+    ]
+    assert titles[0] < rows[0] < titles[1] < rows[1]
+    row = next(
+        line
+        for line in dream_agents_command("envs", "mw-assembly").stdout.splitlines()
+        if "assembly-v3" in line
+    )
+    assert [cell.strip() for cell in row.split("│")[1:6]] == ["metaworld_assembly-v3", "39", "4", "100", "2"]
+
+
 def test_environments_of_a_benchmark_with_targets_show_them(dream_agents_command):
     result = dream_agents_command("envs", "--suite", "humanoid_bench", "h1-")
     assert "target" in result.stdout

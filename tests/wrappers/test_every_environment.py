@@ -146,3 +146,16 @@ class TestEveryEnvironment:
             env.step(env.action_space.high)
         assert (env.render() != image).any()
         env.close()
+
+    @needs_gl
+    def test_images_can_be_observed(self, id):
+        env = make_env(id, obs_type="pixels", seed=0)
+        assert env.observation_space == Box(0, 255, (9, 64, 64), np.uint8)
+        first, _ = env.reset()
+        np.testing.assert_array_equal(first[:3], first[-3:])
+        for _ in range(3):
+            observation, *_ = env.step(env.action_space.high)
+        assert env.observation_space.contains(observation)
+        assert observation.std() > 5
+        assert (observation[-3:] != first[-3:]).any()
+        env.close()

@@ -85,7 +85,21 @@ def test_python_ends_quietly_with_renderers_open(code, backend):
     assert in_a_new_process(code, MUJOCO_GL=backend) == ""
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
+needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
+
+
+@needs_fork
+def test_what_a_process_opened_is_freed_there_and_not_where_it_forks():
+    code = (
+        "import os\nfrom dream_agents.wrappers import gl\n"
+        "gl.at_exit(lambda: print('freed', flush=True))\n"
+        "if os.fork() == 0:\n    raise SystemExit\n"
+        "os.wait()"
+    )
+    assert in_a_new_process(code) == "freed\n"
+
+
+@needs_fork
 @pytest.mark.parametrize("which", ["env", "make_env('humanoid_h1-run-v0', render_mode='rgb_array', seed=0)"])
 def test_a_forked_process_is_told_that_it_cannot_render(which):
     code = (

@@ -160,6 +160,12 @@ def test_error_without_any_backend_names_the_packages(bare_machine):
     assert "libegl1 libopengl0 libgl1-mesa-dri" in str(error.value)
 
 
+@pytest.mark.parametrize("id", ["dmc_walker-walk-v0", "metaworld_reach-v3", "humanoid_h1-stand-v0"])
+def test_images_as_observations_without_any_backend_name_the_packages(bare_machine, id):
+    with pytest.raises(RenderingUnavailableError, match=r"libosmesa6.*libegl1 libopengl0 libgl1-mesa-dri"):
+        make_env(id, obs_type="pixels")
+
+
 def test_error_names_the_variable_that_switches_rendering_off(bare_machine):
     bare_machine.setenv("MUJOCO_GL", "disable")
     with pytest.raises(RenderingUnavailableError, match="MUJOCO_GL=disable switches it off"):

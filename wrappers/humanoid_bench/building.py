@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, get_args
 
+from dream_agents.wrappers import gl
 from dream_agents.wrappers.humanoid_bench.state import ORIGIN
 
 if TYPE_CHECKING:
@@ -29,8 +30,7 @@ def build_model(robot: Robot, task: Task, geometry: Geometry = "builtin") -> muj
     :raises ValueError: if there is no such geometry, or no model of this robot (and task) in it
     :raises AssetsUnavailableError: if the official files are neither there nor to be had
     """
-    import mujoco
-
+    mujoco = gl.import_mujoco()
     if geometry == "builtin":
         path = robot.folder / f"{robot.name}.xml"
         if not path.is_file():

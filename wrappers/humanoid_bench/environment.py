@@ -8,20 +8,18 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.spaces import Box
 
+from dream_agents.wrappers import gl
 from dream_agents.wrappers.humanoid_bench.building import Geometry, build_model, initial_qpos, marker_name
 from dream_agents.wrappers.humanoid_bench.robots import ROBOTS, Robot, Senses
 from dream_agents.wrappers.humanoid_bench.state import ORIGIN, State, Vector
 from dream_agents.wrappers.humanoid_bench.tasks import TASKS, Task
-from dream_agents.wrappers.renderer import Renderer
-
-Array = np.ndarray[Any, np.dtype[np.float32]]
+from dream_agents.wrappers.rendered import Array, RenderedEnv
 
 _SUBSTEPS = 10
 _NOISE = 0.01
-_RENDER_MODES = ["rgb_array", "depth_array"]
 
 
-class HumanoidBenchEnv(gym.Env[Array, Array], gym.utils.EzPickle):
+class HumanoidBenchEnv(RenderedEnv, gym.utils.EzPickle):
     """A humanoid robot at a task of HumanoidBench (Sferrazza et al. 2024), without a time limit.
 
     `gymnasium.make` and `make_env` add the limit, 1000 decisions. A decision is 10 simulator steps of 2 ms.
@@ -43,7 +41,7 @@ class HumanoidBenchEnv(gym.Env[Array, Array], gym.utils.EzPickle):
     :raises AssetsUnavailableError: if the official files are neither there nor to be had
     """
 
-    metadata = {"render_modes": _RENDER_MODES, "render_fps": 50}  # noqa: RUF012
+    metadata = {**RenderedEnv.metadata, "render_fps": 50}  # noqa: RUF012
 
     def __init__(
         self,
@@ -68,21 +66,23 @@ class HumanoidBenchEnv(gym.Env[Array, Array], gym.utils.EzPickle):
             width=width,
             camera=camera,
         )
-        import mujoco
-
-        _check_options(early_termination, render_mode, height, width)
+        if not isinstance(early_termination, bool):
+            raise ValueError(f"early_termination={early_termination!r} must be True or False")
+        mujoco = gl.import_mujoco()
         self.robot = _find("robot", robot, ROBOTS, Robot)
         self.task = _find("task", task, TASKS, Task)
         self.early_termination = early_termination
-        self.model = build_model(self.robot, self.task, geometry)
-        _check_sizes(self.robot, self.task, self.model)
-        self.data = mujoco.MjData(self.model)
+        model = build_model(self.robot, self.task, geometry)
+        _check_sizes(self.robot, self.task, model)
+        super().__init__(
+            model,
+            mujoco.MjData(model),
+            render_mode=render_mode,
+            height=height,
+            width=width,
+            camera=camera if camera is not None else self.task.camera,
+        )
         self.metadata = {**self.metadata, "episodic": self.task.episodic and early_termination}
-        self.render_mode = render_mode
-        self._image_size = (height, width)
-        self._camera = camera if camera is not None else self.task.camera
-        _check_camera(self.model, self._camera)
-        self._renderer: Renderer | None = None
         self._senses = Senses(self.robot, self.task, self.model, self.data)
         self._initial_qpos = initial_qpos(self.robot, self.task, self.model)
         self._low, high = self.model.actuator_ctrlrange.T
@@ -147,28 +147,6 @@ class HumanoidBenchEnv(gym.Env[Array, Array], gym.utils.EzPickle):
         mujoco.mj_forward(self.model, self.data)
         self.goal, self.stage, self._return = np.array(goal, dtype=np.float64), stage, 0.0
 
-    def render(self) -> Any:
-        """Return an image, [height, width, 3] bytes, or the depth in metres, [height, width]; or None without a mode.
-
-        :raises RenderingUnavailableError: where no OpenGL backend works
-        """
-        if self.render_mode is None:
-            gym.logger.warn(
-                "render() was called without a render mode: pass render_mode='rgb_array' when making"
-            )
-            return None
-        if self._renderer is None:
-            depth = self.render_mode == "depth_array"
-            self._renderer = Renderer(self.model, *self._image_size, depth=depth)
-        self._place_markers()
-        return self._renderer.render(self.data, self._camera)
-
-    def close(self) -> None:
-        """Free the renderer."""
-        if self._renderer is not None:
-            self._renderer.close()
-            self._renderer = None
-
     def _observation(self) -> Array:
         """Return what the agent observes, [O]."""
         data, size = self.data, self.robot.qpos_size
@@ -178,7 +156,7 @@ class HumanoidBenchEnv(gym.Env[Array, Array], gym.utils.EzPickle):
         parts = (data.qpos[:size], data.qvel[: size - 1], hand, self.goal)
         return np.concatenate(parts, dtype=np.float32)
 
-    def _place_markers(self) -> None:
+    def _prepare_image(self) -> None:
         """Show where the task's markers are now."""
         for index, marker in enumerate(self.task.markers(self.goal, self.stage)):
             site = self.model.site(marker_name(index))
@@ -197,17 +175,6 @@ def _find(kind: str, value: Any, known: dict[str, Any], expected: type) -> Any:
     return known[value]
 
 
-def _check_options(early_termination: bool, render_mode: str | None, height: int, width: int) -> None:
-    """Raise a `ValueError` for an option that could only fail later."""
-    if not isinstance(early_termination, bool):
-        raise ValueError(f"early_termination={early_termination!r} must be True or False")
-    if render_mode is not None and render_mode not in _RENDER_MODES:
-        raise ValueError(f"render_mode={render_mode!r} is not supported; choose from {_RENDER_MODES}")
-    for name, size in (("height", height), ("width", width)):
-        if not isinstance(size, int) or size < 1:
-            raise ValueError(f"{name}={size!r} must be a positive number of pixels")
-
-
 def _check_sizes(robot: Robot, task: Task, model: Any) -> None:
     """Raise a `ValueError` if what a robot or task says of itself isn't true of the model."""
     props = model.nq - robot.qpos_size
@@ -220,13 +187,4 @@ def _check_sizes(robot: Robot, task: Task, model: Any) -> None:
         raise ValueError(
             f'the task "{task.name}" furnishes free bodies with {props} numbers in qpos, but `props` has '
             f"{len(task.props)}: position and quaternion of each, seven numbers"
-        )
-
-
-def _check_camera(model: Any, camera: str | int) -> None:
-    """Raise a `ValueError` if the model has no such camera."""
-    names = [model.camera(index).name for index in range(model.ncam)]
-    if camera not in names and camera not in range(model.ncam):
-        raise ValueError(
-            f"camera={camera!r} is not one of the model's: {', '.join(names)}, by name or number"
         )
