@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import os
 import re
 import sys
 import types
@@ -17,6 +16,8 @@ import numpy as np
 import tomli_w
 
 from dream_agents.registry import UnknownNameError
+from dream_agents.zoo.errors import ZooError
+from dream_agents.zoo.sources import EMBEDDED, parse_address
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 
 CARD_FILE = "card.toml"
 
+#: What weights' names and shapes follow, and the file beside a card that holds them.
+FORMATS = {"dream-agents": "model.safetensors", "tdmpc2": "model.pt", "bmpc": "model.pt"}
+
 #: Value of an option of a planner or a network.
 Scalar = bool | int | float | str
 
@@ -36,10 +40,6 @@ _NAME = re.compile(rf"{_NAME_PART}(/{_NAME_PART})?")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 T = TypeVar("T")
-
-
-class ZooError(ValueError):
-    """An entry, or what is given with it, is not what it should be; the text names what is wrong."""
 
 
 @dataclass(frozen=True)
@@ -136,15 +136,17 @@ class Card:
     :param environment: id of the environment that it was trained in; where another package registers it, that one
         has to be imported before
     :param obs_type: what it observes there
-    :param decisions: decisions that it was trained for
-    :param frames: frames of the simulator that it was trained for: decisions times action repeat
     :param license: license of the weights, an SPDX identifier where there is one
     :param authors: who made them
-    :param source: where the weights are: "embedded" for beside the card
-    :param sha256: checksum of the weights' file
-    :param size: its size in bytes
-    :param format: what the weights' names and shapes follow: "dream-agents"
+    :param source: where the weights are: "embedded" for beside the card, ``hf://<repo>@<revision>/<path>``, or an https
+        address
+    :param format: what the weights' names and shapes follow, one of :data:`FORMATS`
     :param network: sizes of the networks
+    :param sha256: checksum of the weights' file; None only for a file elsewhere that was never downloaded
+    :param size: its size in bytes; None as for ``sha256``
+    :param decisions: decisions that it was trained for, those of ``base`` included; None where nobody told
+    :param frames: frames of the simulator that it was trained for: decisions times action repeat
+    :param base: name of the entry whose weights the training began with; None for random ones
     :param seed: seed of the training; None if it had none
     :param command: the exact command, or code, that trained it
     :param planner_kwargs: options of the planner that differ from its defaults
@@ -159,15 +161,16 @@ class Card:
     planner: str
     environment: str
     obs_type: str
-    decisions: int
-    frames: int
     license: str
     authors: tuple[str, ...]
     source: str
-    sha256: str
-    size: int
     format: str
     network: Network
+    sha256: str | None = None
+    size: int | None = None
+    decisions: int | None = None
+    frames: int | None = None
+    base: str | None = None
     seed: int | None = None
     command: str = ""
     planner_kwargs: dict[str, Scalar] = field(default_factory=dict)
@@ -179,23 +182,39 @@ class Card:
         _require(
             ":" not in self.environment, "environment", self.environment, "an id without a module before it"
         )
-        _require(self.decisions >= 0, "decisions", self.decisions, "at least 0")
-        _require(self.frames >= 0, "frames", self.frames, "at least 0")
+        _require(self.decisions is None or self.decisions >= 0, "decisions", self.decisions, "at least 0")
+        _require(self.frames is None or self.frames >= 0, "frames", self.frames, "at least 0")
+        if self.base is not None:
+            check_name(self.base, "base")
+        self._check_source()
+
+    def _check_source(self) -> None:
+        if self.source != EMBEDDED:
+            try:
+                parse_address(self.source)
+            except ZooError as error:
+                raise ZooError(
+                    f'source = {self.source!r}: {error}, or "embedded" for beside the card'
+                ) from None
+        for field_name in ("sha256", "size") if self.source == EMBEDDED else ():
+            if getattr(self, field_name) is None:
+                raise ZooError(
+                    f"{field_name} is missing: only a file elsewhere may lack it, before it is downloaded"
+                )
         _require(
-            self.source == "embedded",
-            "source",
-            self.source,
-            '"embedded": this version loads weights that lie beside their card',
-        )
-        _require(
-            _SHA256.fullmatch(self.sha256) is not None,
+            self.sha256 is None or _SHA256.fullmatch(self.sha256) is not None,
             "sha256",
             self.sha256,
             "64 hexadecimal digits, lower case",
         )
-        _require(self.size > 0, "size", self.size, "at least 1")
+        _require(self.size is None or self.size > 0, "size", self.size, "at least 1")
+        formats = ", ".join(f'"{name}"' for name in FORMATS)
+        _require(self.format in FORMATS, "format", self.format, f"one of {formats}")
         _require(
-            self.format == "dream-agents", "format", self.format, '"dream-agents", the one this version reads'
+            self.format in ("dream-agents", self.backbone),
+            "format",
+            self.format,
+            f'"dream-agents" or that of the backbone "{self.backbone}"',
         )
 
     @property
@@ -205,14 +224,16 @@ class Card:
         return max(own or [result.mean for result in self.results], default=-math.inf)
 
 
-def check_name(name: str) -> None:
+def check_name(name: str, field_name: str = "name") -> None:
     """Check that a name can be an entry's.
 
+    :param name: the name
+    :param field_name: what it is, for the message
     :raises ZooError: if it can't, e.g. because it would lead out of the folder of entries
     """
     _require(
         _NAME.fullmatch(name) is not None,
-        "name",
+        field_name,
         name,
         "lower-case letters, digits, '.', '_' and '-', starting with a letter or digit, "
         "with at most one '/' between two such parts",
@@ -225,10 +246,18 @@ def read_card(folder: Path) -> Card:
     :raises ZooError: if there is none, or naming the field that is wrong
     """
     path = folder / CARD_FILE
+    if not path.is_file():
+        raise ZooError(f"{folder} is not an entry of the zoo: it has no {CARD_FILE}")
+    return read_card_file(path)
+
+
+def read_card_file(path: Path) -> Card:
+    """Read a card, whatever its file is called.
+
+    :raises ZooError: if it can't be read, or naming the field that is wrong
+    """
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ZooError(f"{folder} is not an entry of the zoo: it has no {CARD_FILE}") from None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ZooError(f"{path} cannot be read: {error}") from error
     try:
@@ -245,16 +274,6 @@ def to_toml(card: Card) -> bytes:
     data = _plain(dataclasses.asdict(card))
     _build(Card, data, "")
     return tomli_w.dumps(data).encode()
-
-
-def write_aside(path: Path, data: bytes) -> None:
-    """Write a file under another name, then rename it, so that nobody reads half of it."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        aside.write_bytes(data)
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
 
 
 def make_result(result: Result | Mapping[str, Any]) -> Result:

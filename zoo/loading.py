@@ -10,10 +10,14 @@ import torch
 from torch import Tensor
 
 from dream_agents.registry import Registry, agents, planners
-from dream_agents.zoo.cards import Card, ZooError
+from dream_agents.zoo.cards import Card
 from dream_agents.zoo.catalog import find
+from dream_agents.zoo.errors import ZooError
+from dream_agents.zoo.fetching import fetch
+from dream_agents.zoo.reading import locate_weights, read_entry
+from dream_agents.zoo.sources import is_address
 from dream_agents.zoo.tdmpc2_import import load_tdmpc2_state_dict
-from dream_agents.zoo.weights import build_world_model, make_size, read_weights
+from dream_agents.zoo.weights import build_world_model, make_size
 
 if TYPE_CHECKING:
     from stable_baselines3.common.type_aliases import GymEnv
@@ -38,6 +42,7 @@ class _Source:
     environment: str | None
     fixed: dict[str, Any]
     defaults: dict[str, Any]
+    card: Card | None = None
 
 
 def load(
@@ -52,21 +57,26 @@ def load(
         >>> model = zoo.load("tdmpc2-walker-walk")
         >>> model = zoo.load("tdmpc2-walker-walk", planner="dream", device="cpu")
         >>> model = zoo.load("dmc_walker-walk-v0")                       # the best entry of an environment
-        >>> model = zoo.load("path/to/dog-run-1.pt", env="dmc_dog-run-v0")  # published by TD-MPC2's authors
+        >>> model = zoo.load("tdmpc2-official/dog-run-1")                # downloaded once
+        >>> model = zoo.load("path/to/dog-run-1.pt", env="dmc_dog-run-v0")  # as its public code saved it
+        >>> model = zoo.load("hf://somebody/their-model")                # what push() made
 
-    ``learn`` continues from the weights, with new optimizers and an empty replay buffer.
+    ``learn`` continues from the weights, with new optimizers and an empty replay buffer. Only names of entries that
+    are published elsewhere and addresses use the network, and only the first time.
 
-    :param name_or_path: an entry's name, an environment's id (for its entry whose own planner did best), an
-        entry's folder, or a ``.pt`` file of TD-MPC2
+    :param name_or_path: an entry's name; an environment's id, for its entry whose own planner did best, of those that
+        are here; an entry's folder or a ``.pt`` file of TD-MPC2 or BMPC; or the address of either,
+        ``hf://<repo>@<revision>/<path>`` or ``https://...``
     :param env: as for the agent; None for the environment that the entry was trained in
     :param device: "auto", "cpu", "cuda" or a device
     :param planner: acts in ``predict``, a name in ``registry.planners`` or a planner; None for the entry's
     :param kwargs: further keyword arguments of the agent, e.g. ``learning_rate`` or ``tensorboard_log``
     :raises UnknownNameError: (a ``ValueError``) for an unknown name, with the nearest ones
-    :raises ZooError: if a file is damaged, or weights and environment don't fit, naming both sides
+    :raises ZooError: if a file is damaged or can't be downloaded, or weights and environment don't fit, naming both
+        sides
     """
     is_checkpoint = Path(name_or_path).suffix == ".pt"
-    source = _read_checkpoint(Path(name_or_path)) if is_checkpoint else _read_entry(name_or_path)
+    source = _read_checkpoint(name_or_path) if is_checkpoint else _read_entry(name_or_path)
     clash = sorted(source.fixed.keys() & kwargs)
     if clash:
         raise ZooError(f"{', '.join(clash)}: {source.label} decides, so these can't be given")
@@ -85,21 +95,24 @@ def load(
             agent.get_env().close()  # type: ignore[union-attr]
         raise
     agent.world_model.load_state_dict(source.state)
+    if source.card is not None:
+        agent.base = source.card.name
+        agent.earlier_decisions, agent.earlier_frames = source.card.decisions, source.card.frames
     return agent
 
 
 def load_world_model(name_or_path: str | Path, device: torch.device | str = "auto") -> WorldModel:
     """Load the networks of an entry without making an environment or an agent, ready for use by a planner.
 
-    :param name_or_path: an entry's name, an environment's id or an entry's folder
+    :param name_or_path: an entry's name, an environment's id, an entry's folder or its address
     :param device: "auto", "cpu", "cuda" or a device
     :raises UnknownNameError: (a ``ValueError``) for an unknown name, with the nearest ones
-    :raises ZooError: if a file is damaged
+    :raises ZooError: if a file is damaged or can't be downloaded
     """
     from stable_baselines3.common.utils import get_device
 
-    folder, card = find(name_or_path)
-    state = read_weights(folder, card)
+    entry = find(name_or_path, download=True)
+    card, state = entry.card, read_entry(entry, download=True)
     world_model = build_world_model(card.network, card.backbone)
     world_model.load_state_dict(state)
     return world_model.eval().to(get_device(device))
@@ -108,26 +121,48 @@ def load_world_model(name_or_path: str | Path, device: torch.device | str = "aut
 def verify(name_or_path: str | Path) -> Card:
     """Check an entry's card, its weights' size, checksum, names, shapes and values, and that it can be made here.
 
-    :param name_or_path: an entry's name, an environment's id or an entry's folder
+    Nothing is downloaded.
+
+    :param name_or_path: an entry's name, an environment's id, an entry's folder or its address
     :return: its card
     :raises UnknownNameError: (a ``ValueError``) for an unknown name, with the nearest ones
-    :raises ZooError: naming what is wrong
+    :raises ZooError: naming what is wrong, or that the entry was never downloaded
     """
-    folder, card = find(name_or_path)
+    entry = find(name_or_path)
+    card = entry.card
     named: tuple[tuple[str, Registry[Any], str], ...] = (
         ("agent", agents, card.agent),
         ("planner", planners, card.planner),
     )
     for field, registry, name in named:
         if name not in registry.names():
-            raise ZooError(f'{folder}: {field} = "{name}" is not one of {", ".join(registry.names())}')
-    read_weights(folder, card)
+            raise ZooError(
+                f'{entry.folder or card.name}: {field} = "{name}" is not one of {", ".join(registry.names())}'
+            )
+    read_entry(entry, download=False)
     return card
 
 
+def download(name_or_address: str, again: bool = False) -> Path:
+    """Download an entry or a checkpoint into the cache, so that it loads without the network from then on.
+
+    What arrives is read and checked before it is kept, and its checksum is noted: a later download that is another
+    file is refused.
+
+    :param name_or_address: an entry's name, or the address of an entry's folder or of a ``.pt`` file
+    :param again: download it even if it is here
+    :return: the file of its weights
+    :raises UnknownNameError: (a ``ValueError``) for an unknown name, with the nearest ones
+    :raises ZooError: if it can't be downloaded, or what arrives is not what it should be
+    """
+    if is_address(name_or_address) and name_or_address.endswith(".pt"):
+        return fetch(name_or_address, load_tdmpc2_state_dict, again=again).path
+    return locate_weights(find(name_or_address, download=True, again=again), download=True, again=again)
+
+
 def _read_entry(name_or_path: str | Path) -> _Source:
-    folder, card = find(name_or_path)
-    state = read_weights(folder, card)
+    entry = find(name_or_path, download=True)
+    card, state = entry.card, read_entry(entry, download=True)
     network = card.network
     return _Source(
         label=f'"{card.name}"',
@@ -144,19 +179,23 @@ def _read_entry(name_or_path: str | Path) -> _Source:
             "obs_type": card.obs_type,
         },
         defaults={"gamma": network.discount, "planner": card.planner, "planner_kwargs": card.planner_kwargs},
+        card=card,
     )
 
 
-def _read_checkpoint(path: Path) -> _Source:
-    state, size, obs_dim, action_dim, episodic = load_tdmpc2_state_dict(path)
+def _read_checkpoint(path: str | Path) -> _Source:
+    file = Path(path)
+    if isinstance(path, str) and is_address(path):
+        file = fetch(path, load_tdmpc2_state_dict).path
+    state, size, obs_dim, action_dim, episodic, backbone = load_tdmpc2_state_dict(file)
     return _Source(
         label=str(path),
-        agent="tdmpc2",
+        agent=backbone,
         state=state,
         obs_shape=(obs_dim,),
         action_dim=action_dim,
         environment=None,
-        fixed={"backbone": "tdmpc2", "model_size": size, "episodic": episodic},
+        fixed={"backbone": backbone, "model_size": size, "episodic": episodic},
         defaults={},
     )
 

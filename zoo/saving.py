@@ -14,17 +14,19 @@ from dream_agents.evaluation.report import package_versions
 from dream_agents.registry import PluginError, Registry, agents, planners
 from dream_agents.zoo.cards import (
     CARD_FILE,
+    FORMATS,
     Card,
     Result,
     Scalar,
-    ZooError,
     check_name,
     make_result,
     read_card,
     to_toml,
-    write_aside,
 )
-from dream_agents.zoo.weights import WEIGHTS_FILE, checksum, describe_network, pack
+from dream_agents.zoo.errors import ZooError
+from dream_agents.zoo.files import checksum, write_aside
+from dream_agents.zoo.sources import EMBEDDED
+from dream_agents.zoo.weights import describe_network, pack
 
 if TYPE_CHECKING:
     from dream_agents.agents.base import WorldModelAgent
@@ -72,7 +74,7 @@ def save(
         environment=resolve(environment or _environment_id(model))[1],
         license=license,
         authors=(authors,) if isinstance(authors, str) else tuple(authors),
-        source="embedded",
+        source=EMBEDDED,
         sha256=checksum(data),
         size=len(data),
         format="dream-agents",
@@ -81,11 +83,19 @@ def save(
         results=tuple(make_result(result) for result in results),
         **_describe(model),
     )
+    write_entry(folder, card, data)
+    return card
+
+
+def write_entry(folder: Path, card: Card, weights: bytes) -> None:
+    """Write a card and the weights that lie beside it.
+
+    :raises ZooError: naming the field of the card that is wrong
+    """
     text = to_toml(card)
     folder.mkdir(parents=True, exist_ok=True)
-    write_aside(folder / WEIGHTS_FILE, data)
+    write_aside(folder / FORMATS[card.format], weights)
     write_aside(folder / CARD_FILE, text)
-    return card
 
 
 def record_results(folder: str | Path, results: Iterable[Result | Mapping[str, Any]]) -> Card:
@@ -115,8 +125,9 @@ def _describe(model: WorldModelAgent) -> dict[str, Any]:
         "planner": _registered_name(planners, type(model.planner)),
         "planner_kwargs": _planner_options(model.planner),
         "obs_type": model.obs_type,
-        "decisions": model.num_timesteps,
-        "frames": model.env_frames,
+        "decisions": model.total_decisions,
+        "frames": model.total_frames,
+        "base": model.base,
         "seed": model.seed,
         "network": describe_network(model.world_model, model.backbone_name, shape, options),
     }

@@ -1,4 +1,7 @@
-"""Checkpoints of the public code of TD-MPC2 (Hansen et al. 2024), in both layouts that it has written.
+"""Checkpoints of the public code of TD-MPC2 (Hansen et al. 2024), in both layouts that it has written, and of BMPC.
+
+BMPC's code (Wang et al. 2025) is made from TD-MPC2's and names its weights alike; its values take no action, by which
+its files are recognised.
 
 A file holds a dictionary with the key ``model``. Both layouts name encoder, dynamics, reward, termination and policy
 alike, layer by layer, and stack the members of the value ensemble on the first axis. They differ in the ensemble's
@@ -8,15 +11,17 @@ since April 2025, names them, ``_Qs.params.0.weight``, and repeats them under fu
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
-from dream_agents.models.tdmpc import TDMPCSize, TDMPCWorldModel
-from dream_agents.zoo.cards import ZooError
+from dream_agents.models.bmpc import BMPCWorldModel
+from dream_agents.models.tdmpc import ImplicitWorldModel, TDMPCSize, TDMPCWorldModel
+from dream_agents.zoo.errors import ZooError
 from dream_agents.zoo.weights import check_finite, compare_shapes
 
 Layout = Literal["new", "old"]
@@ -34,14 +39,24 @@ _ENSEMBLES: dict[Layout, dict[str, str]] = {
 }
 _LEAVES = ("weight", "bias", "ln.weight", "ln.bias")  # of a layer, in the order in which "old" counts them
 _REPEATED = ("_Qs.module.", "_detach_Qs.", "_detach_Qs_params.", "_target_Qs.module.")
+_TITLES = {"tdmpc2": "TD-MPC2", "bmpc": "BMPC"}
 _BOOKKEEPING = ("__batch_size", "__device")  # of the containers, not tensors
-_LOG_STD_MIN, _LOG_STD_MAX = -10.0, 2.0  # of every public model
+
+_MODELS: dict[str, type[ImplicitWorldModel]] = {"tdmpc2": TDMPCWorldModel, "bmpc": BMPCWorldModel}
+#: Ends of the ranges of the policy's log standard deviation in every public model, by the names that "new" stores them
+#: under: "<name>_min", and "<name>_dif" for the width.
+_RANGES = {
+    "tdmpc2": {"log_std": (-10.0, 2.0)},
+    "bmpc": {"log_std": (-3.0, 1.0), "expl_log_std": (-2.0, 1.0)},
+}
+#: Attributes of our models that hold them.
+_OWN_RANGES = {"log_std": "log_std", "expl_log_std": "replanning_log_std"}
 
 
-class TDMPC2Checkpoint(NamedTuple):
-    """What a checkpoint of TD-MPC2 holds.
+class PublicCheckpoint(NamedTuple):
+    """What a checkpoint of TD-MPC2 or BMPC holds.
 
-    ``state_dict`` fits ``TDMPCWorldModel((obs_dim,), action_dim, size, episodic=episodic)``.
+    ``state_dict`` fits the backbone's world model ``((obs_dim,), action_dim, size, episodic=episodic)``.
     """
 
     state_dict: dict[str, Tensor]
@@ -49,44 +64,57 @@ class TDMPC2Checkpoint(NamedTuple):
     obs_dim: int
     action_dim: int
     episodic: bool
+    backbone: str
 
 
-def load_tdmpc2_state_dict(path: str | Path) -> TDMPC2Checkpoint:
+def load_tdmpc2_state_dict(path: str | Path, data: bytes | None = None) -> PublicCheckpoint:
     """Read a single-task checkpoint for state observations, with ``torch.load(weights_only=True)``.
 
-    Sizes follow from the shapes.
+    Sizes and backbone follow from the shapes.
 
+    :param path: the file
+    :param data: its contents, where they were read already
     :raises ZooError: if the file can't be read or holds something else, naming the tensors that don't fit
     """
     path = Path(path)
-    stored = _read(path)
+    stored = _read(path, data)
     layout: Layout = "new" if "_Qs.params.0.weight" in stored else "old"
-    size, obs_dim, action_dim = _infer_sizes(stored, layout, path)
+    size, obs_dim, action_dim, backbone = _infer_sizes(stored, layout, path)
+    _take_ranges(stored, backbone, path)
     episodic = any(key.startswith("_termination.") for key in stored)
     with torch.device("meta"):
-        model_state = TDMPCWorldModel((obs_dim,), action_dim, size, episodic=episodic).state_dict()
+        model_state = _MODELS[backbone]((obs_dim,), action_dim, size, episodic=episodic).state_dict()
     expected = {key: tuple(value.shape) for key, value in _rename(model_state, layout).items()}
     found = {key: tuple(value.shape) for key, value in stored.items()}
-    compare_shapes(found, expected, str(path), f"TD-MPC2 with {size}")
+    compare_shapes(found, expected, str(path), f"{_TITLES[backbone]} with {size}")
     state = {key: stored[public_key(key, layout)].float() for key in model_state}
     for key, value in state.items():
         check_finite(f"{path}: {public_key(key, layout)}", value)
-    return TDMPC2Checkpoint(state, size, obs_dim, action_dim, episodic)
+    return PublicCheckpoint(state, size, obs_dim, action_dim, episodic, backbone)
 
 
-def to_tdmpc2_state_dict(world_model: TDMPCWorldModel, layout: Layout = "new") -> dict[str, Tensor]:
+def to_tdmpc2_state_dict(world_model: ImplicitWorldModel, layout: Layout = "new") -> dict[str, Tensor]:
     """Name a world model's weights as the public code does: ``torch.save({"model": ...}, "name.pt")`` it.
 
+    :param world_model: of TD-MPC2 or BMPC, for state observations
     :param layout: "new" for the code since April 2025, "old" for the code before it
-    :raises ZooError: for an unknown layout, and for a policy that the public code doesn't have
+    :raises ZooError: for an unknown layout, and for a model that the public code doesn't have
     """
     if layout not in _ENSEMBLES:
         raise ZooError(f'layout = {layout!r} is not "new" or "old"')
-    if (world_model.log_std_min, world_model.log_std_max) != (_LOG_STD_MIN, _LOG_STD_MAX):
+    backbones = [name for name, kind in _MODELS.items() if isinstance(world_model, kind)]
+    if not backbones or len(world_model.obs_shape) != 1:
         raise ZooError(
-            f"the policy's log standard deviation lies in [{world_model.log_std_min}, {world_model.log_std_max}], "
-            f"TD-MPC2's in [{_LOG_STD_MIN}, {_LOG_STD_MAX}]"
+            f"a {type(world_model).__name__} for observations of shape {world_model.obs_shape} has no public layout; "
+            f"those of {' and '.join(_TITLES.values())} for vectors have one"
         )
+    ranges = _RANGES[backbones[0]]
+    for name, limits in ranges.items():
+        own = tuple(getattr(world_model, f"{_OWN_RANGES[name]}_{end}") for end in ("min", "max"))
+        if own != limits:
+            raise ZooError(
+                f"the policy's {_OWN_RANGES[name]} lies in {list(own)}, {_TITLES[backbones[0]]}'s in {list(limits)}"
+            )
     renamed = _rename(world_model.state_dict(), layout)
     if layout == "old":
         return renamed
@@ -98,15 +126,17 @@ def to_tdmpc2_state_dict(world_model: TDMPCWorldModel, layout: Layout = "new") -
         renamed[f"_detach_Qs_params.{leaf}"] = value
         renamed[f"_detach_Qs.module.{leaf}"] = torch.empty_like(value, device="meta")
         renamed[f"_target_Qs.module.{leaf}"] = torch.empty_like(value, device="meta")
-    renamed["log_std_min"] = torch.tensor(_LOG_STD_MIN)
-    renamed["log_std_dif"] = torch.tensor(_LOG_STD_MAX - _LOG_STD_MIN)
+    for name, (low, high) in ranges.items():
+        renamed[f"{name}_min"] = torch.tensor(low)
+        renamed[f"{name}_dif"] = torch.tensor(high - low)
     return renamed
 
 
-def _read(path: Path) -> dict[str, Tensor]:
+def _read(path: Path, content: bytes | None) -> dict[str, Tensor]:
     """Read the tensors that say something, and refuse models that are not ours."""
     try:
-        data = torch.load(path, map_location="cpu", weights_only=True)
+        file = path if content is None else io.BytesIO(content)
+        data: Any = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file can fail anywhere in the unpickler
         reason = str(error).partition("\n")[0]
         raise ZooError(f"{path} is not a checkpoint that can be read as plain weights: {reason}") from error
@@ -123,18 +153,25 @@ def _read(path: Path) -> dict[str, Tensor]:
         )
     if any(key.startswith("_encoder.rgb.") for key in state):
         raise ZooError(f"{path} takes images; checkpoints for state observations can be read")
-    for key, expected in (("log_std_min", _LOG_STD_MIN), ("log_std_dif", _LOG_STD_MAX - _LOG_STD_MIN)):
-        if key in state and not torch.equal(state.pop(key).float(), torch.tensor(expected)):
-            raise ZooError(f"{path}: {key} is not {expected}, as in every public model of TD-MPC2")
     return {key: value for key, value in state.items() if not key.startswith(_REPEATED)}
 
 
-def _infer_sizes(stored: Mapping[str, Tensor], layout: Layout, path: Path) -> tuple[TDMPCSize, int, int]:
-    """Widths, observation size and number of actions from the shapes."""
+def _take_ranges(stored: dict[str, Tensor], backbone: str, path: Path) -> None:
+    """Take out the ranges of the policy's standard deviation, which have to be those of every public model."""
+    for name, (low, high) in _RANGES[backbone].items():
+        for key, expected in ((f"{name}_min", low), (f"{name}_dif", high - low)):
+            if key in stored and not torch.equal(stored.pop(key).float(), torch.tensor(expected)):
+                raise ZooError(
+                    f"{path}: {key} is not {expected}, as in every public model of {_TITLES[backbone]}"
+                )
+
+
+def _infer_sizes(stored: Mapping[str, Tensor], layout: Layout, path: Path) -> tuple[TDMPCSize, int, int, str]:
+    """Widths, observation size, number of actions and backbone from the shapes."""
 
     def shape(key: str, dimensions: int) -> tuple[int, ...]:
         if key not in stored:
-            raise ZooError(f"{path} is not a checkpoint of TD-MPC2: {key} is missing")
+            raise ZooError(f"{path} is not a checkpoint of TD-MPC2 or BMPC: {key} is missing")
         if stored[key].dim() != dimensions or 0 in stored[key].shape:
             found = tuple(stored[key].shape)
             raise ZooError(f"{path}: {key} has shape {found}, expected {dimensions} dimensions above 0")
@@ -146,7 +183,7 @@ def _infer_sizes(stored: Mapping[str, Tensor], layout: Layout, path: Path) -> tu
         layers += 1
     latent_dim, _ = shape(f"_encoder.state.{layers - 1}.weight", 2)
     mlp_dim, z_action_dim = shape("_dynamics.0.weight", 2)
-    num_values, *_ = shape("_Qs.params.0.weight" if layout == "new" else "_Qs.params.0", 3)
+    num_values, _, value_dim = shape("_Qs.params.0.weight" if layout == "new" else "_Qs.params.0", 3)
     size = TDMPCSize(enc_dim, mlp_dim, latent_dim, layers, num_values)
     if latent_dim % size.simnorm_dim != 0:
         raise ZooError(f"{path}: the latent's width {latent_dim} is not a multiple of {size.simnorm_dim}")
@@ -155,7 +192,7 @@ def _infer_sizes(stored: Mapping[str, Tensor], layout: Layout, path: Path) -> tu
             f"{path}: _dynamics.0.weight takes {z_action_dim} numbers, which leaves no action beside the latent's "
             f"{latent_dim}"
         )
-    return size, obs_dim, z_action_dim - latent_dim
+    return size, obs_dim, z_action_dim - latent_dim, "bmpc" if value_dim == latent_dim else "tdmpc2"
 
 
 def _rename(state: Mapping[str, Tensor], layout: Layout) -> dict[str, Tensor]:

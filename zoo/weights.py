@@ -6,7 +6,6 @@ A network ``target_<name>`` is not stored: it lags behind ``<name>``, with which
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,16 +17,22 @@ from safetensors.torch import save as save_safetensors
 from torch import Tensor
 
 from dream_agents.models.base import WorldModel
+from dream_agents.models.dreamer import DreamerSize
 from dream_agents.models.tdmpc import TDMPCSize
 from dream_agents.registry import UnknownNameError, backbones
-from dream_agents.zoo.cards import Card, Network, ZooError
-
-WEIGHTS_FILE = "model.safetensors"
+from dream_agents.zoo.cards import Card, Network
+from dream_agents.zoo.errors import ZooError
+from dream_agents.zoo.files import checksum
 
 _TARGET = "target_"
 
 #: Which dataclass holds the sizes of a backbone's networks.
-_SIZE_CLASSES: dict[str, type] = {"tdmpc2": TDMPCSize, "bmpc": TDMPCSize}
+_SIZE_CLASSES: dict[str, type] = {
+    "tdmpc2": TDMPCSize,
+    "bmpc": TDMPCSize,
+    "dreamer": DreamerSize,
+    "dreamer_gaussian": DreamerSize,
+}
 
 
 def get_size_class(backbone: str) -> Any:
@@ -115,17 +120,11 @@ def pack(world_model: WorldModel, dtype: torch.dtype) -> bytes:
     return save_safetensors(tensors, metadata={"format": "pt"})
 
 
-def checksum(data: bytes) -> str:
-    """SHA-256 in hexadecimal digits."""
-    return hashlib.sha256(data).hexdigest()
+def read_checked(path: Path, card: Card) -> bytes:
+    """Read a file of weights whose size and checksum are the card's.
 
-
-def read_weights(folder: Path, card: Card) -> dict[str, Tensor]:
-    """Read the weights beside a card, as a whole state dict in float32.
-
-    :raises ZooError: if they are missing, or their size, checksum, names, shapes or values are not as they should be
+    :raises ZooError: if it is missing or another one, naming both sides
     """
-    path = folder / WEIGHTS_FILE
     try:
         size = path.stat().st_size
         if size != card.size:
@@ -141,6 +140,15 @@ def read_weights(folder: Path, card: Card) -> dict[str, Tensor]:
             f"{path} has the SHA-256 {checksum(data)}, its card says {card.sha256}: "
             "it was changed; put the original file back"
         )
+    return data
+
+
+def unpack(data: bytes, path: Path, card: Card) -> dict[str, Tensor]:
+    """Read what :func:`pack` wrote, as a whole state dict in float32.
+
+    :param path: where it was read, for messages
+    :raises ZooError: if names, shapes or values are not as they should be
+    """
     try:
         tensors = load_safetensors(data)
     except SafetensorError as error:

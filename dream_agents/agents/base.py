@@ -92,7 +92,11 @@ class WorldModelAgent(SavedAgent):
         "CnnPolicy": WorldModelPolicy,
     }
     policy: WorldModelPolicy
-    learner: Learner
+    #: name of the zoo's entry whose weights this agent began with
+    base: str | None = None
+    #: decisions and frames before those that ``num_timesteps`` counts, the base's included; None if nobody knows
+    earlier_decisions: int | None = 0
+    earlier_frames: int | None = 0
     replay_buffer: SequenceReplayBuffer | None
 
     def __init__(
@@ -237,9 +241,7 @@ class WorldModelAgent(SavedAgent):
         for generator in self.generators.values():
             generator.seed()
         self._seed_own(self.seed)
-        self.learner = backbone.build_learner(
-            self.world_model, self.learner_config, self.lr_schedule(1.0), self.tau, self.generators["learner"]
-        )
+        self._learner: Learner | None = None
         self._plan_memory: Memory | None = None
         self._plan_owner: Planner | None = None
         self._last_plan: Plan | None = None
@@ -279,6 +281,22 @@ class WorldModelAgent(SavedAgent):
         return self.policy.world_model
 
     @property
+    def learner(self) -> Learner:
+        """What learns the model; made when first used, since optimizers take longer to import than all the rest."""
+        if self._learner is None:
+            from dream_agents.registry import backbones
+
+            backbone: type[Backbone] = backbones.get(self.backbone_name)
+            self._learner = backbone.build_learner(
+                self.world_model,
+                self.learner_config,
+                self.lr_schedule(1.0),
+                self.tau,
+                self.generators["learner"],
+            )
+        return self._learner
+
+    @property
     def planner(self) -> Planner:
         """The planner of ``predict``; settable by name or object at any time."""
         return self._planner
@@ -310,6 +328,16 @@ class WorldModelAgent(SavedAgent):
         """Frames of the simulator so far: decisions times action repeat."""
         return self.num_timesteps * self._action_repeat
 
+    @property
+    def total_decisions(self) -> int | None:
+        """Decisions that the weights were trained for in all, also before a reset and in the base; None if unknown."""
+        return None if self.earlier_decisions is None else self.earlier_decisions + self.num_timesteps
+
+    @property
+    def total_frames(self) -> int | None:
+        """:attr:`total_decisions` in frames of the simulator."""
+        return None if self.earlier_frames is None else self.earlier_frames + self.env_frames
+
     # -------------------------------------------------------------- learning
 
     def _setup_learn(
@@ -321,6 +349,8 @@ class WorldModelAgent(SavedAgent):
         progress_bar: bool = False,
     ) -> Any:
         starts_new_episodes = reset_num_timesteps or self._last_obs is None
+        if reset_num_timesteps:
+            self.earlier_decisions, self.earlier_frames = self.total_decisions, self.total_frames
         result = super()._setup_learn(
             total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar
         )

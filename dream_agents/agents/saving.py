@@ -50,7 +50,7 @@ class SavedAgent(OffPolicyAlgorithm):
 
     def _excluded_save_params(self) -> list[str]:
         own = [
-            "learner",
+            "_learner",
             "generators",
             "_plan_memory",
             "_plan_owner",

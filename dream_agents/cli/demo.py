@@ -65,7 +65,7 @@ def demo(
 def _best_embedded() -> Card:
     from dream_agents import zoo
 
-    cards = [zoo.card(name) for name in zoo.names()]
+    cards = [zoo.card(name) for name in zoo.names(offline=True)]
     if not cards:
         raise ValueError("this installation has no embedded model; name one with --name")
     return max(cards, key=lambda card: card.own_mean)

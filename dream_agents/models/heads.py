@@ -35,7 +35,9 @@ class TwoHot(nn.Module):
         super().__init__()
         self.low, self.high, self.num_bins = low, high, num_bins
         self.bin_size = (high - low) / (num_bins - 1)
-        self.register_buffer("bins", torch.linspace(low, high, num_bins), persistent=False)
+        # Made on the CPU: on the device "meta", linspace imports sympy, which takes longer than all the rest.
+        bins = torch.linspace(low, high, num_bins, device="cpu").to(torch.get_default_device())
+        self.register_buffer("bins", bins, persistent=False)
 
     def _neighbours(self, x: Tensor) -> tuple[Tensor, Tensor]:
         position = (symlog(x).clamp(self.low, self.high) - self.low) / self.bin_size

@@ -22,6 +22,14 @@ RESULT = {
 }
 
 
+@pytest.fixture(autouse=True)
+def cache(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty cache in place of the user's."""
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("DREAM_AGENTS_CACHE", str(folder))
+    return folder
+
+
 @pytest.fixture
 def model() -> WorldModelAgent:
     """A tiny agent whose every weight is random, target networks included."""
@@ -53,11 +61,12 @@ def embedded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def checkpoints(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with TD-MPC2's tiny checkpoints in both layouts."""
+    """A folder with tiny checkpoints: TD-MPC2's in both layouts, and BMPC's."""
     folder = tmp_path_factory.mktemp("checkpoints")
-    with tarfile.open(checkout / "tests" / "data" / "tdmpc2-tiny.tar.xz") as archive:
-        for name in ("tdmpc2-tiny.pt", "tdmpc2-tiny-old.pt"):
-            content = archive.extractfile(name)
-            assert content is not None
-            (folder / name).write_bytes(content.read())
+    for archive_name in ("tdmpc2-tiny", "bmpc-tiny"):
+        with tarfile.open(checkout / "tests" / "data" / f"{archive_name}.tar.xz") as archive:
+            for member in archive.getmembers():
+                content = archive.extractfile(member)
+                assert content is not None
+                (folder / Path(member.name).name).write_bytes(content.read())
     return folder

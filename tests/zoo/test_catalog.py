@@ -27,12 +27,18 @@ def embed(entry: Path, embedded: Path, name: str, mean: float | None = None) -> 
 
 
 def test_names_are_sorted_and_filtered(entry: Path, embedded: Path) -> None:
-    assert zoo.names() == []
+    assert zoo.names(offline=True) == []
     for name in ("tdmpc2-walker-walk", "dream-mpc-pendulum", "tdmpc2-official/dog-run-1"):
         embed(entry, embedded, name)
-    assert zoo.names() == ["dream-mpc-pendulum", "tdmpc2-official/dog-run-1", "tdmpc2-walker-walk"]
-    assert zoo.names("TDMPC2-") == ["tdmpc2-official/dog-run-1", "tdmpc2-walker-walk"]
-    assert zoo.names("cheetah") == []
+    here = ["dream-mpc-pendulum", "tdmpc2-official/dog-run-1", "tdmpc2-walker-walk"]
+    assert zoo.names(offline=True) == here
+    assert zoo.names("TDMPC2-", offline=True) == here[1:]
+    assert zoo.names("cheetah", offline=True) == []
+    assert zoo.names("Walker-Walk") == [
+        *(f"tdmpc2-official/walker-walk-{seed}" for seed in (1, 2, 3)),
+        *(f"tdmpc2-official/walker-walk-backwards-{seed}" for seed in (1, 2, 3)),
+        "tdmpc2-walker-walk",
+    ]
 
 
 def test_entry_loads_by_name(entry: Path, embedded: Path) -> None:
@@ -110,7 +116,7 @@ def test_listing_needs_no_simulator(tmp_path: Path) -> None:
 import sys
 from dream_agents import zoo
 zoo.names()
-heavy = {"dm_control", "mujoco", "shimmy", "stable_baselines3", "tensorboard"} & set(sys.modules)
+heavy = {"dm_control", "mujoco", "shimmy", "stable_baselines3", "tensorboard", "torch"} & set(sys.modules)
 sys.exit(f"imported {heavy}" if heavy else 0)
 """
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)

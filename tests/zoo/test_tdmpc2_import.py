@@ -46,7 +46,8 @@ def changed(checkpoints: Path, tmp_path: Path) -> Callable[..., Path]:
 
 
 def make_model(path: Path) -> TDMPCWorldModel:
-    state, size, obs_dim, action_dim, episodic = load_tdmpc2_state_dict(path)
+    state, size, obs_dim, action_dim, episodic, backbone = load_tdmpc2_state_dict(path)
+    assert backbone == "tdmpc2"
     model = TDMPCWorldModel((obs_dim,), action_dim, size, episodic=episodic)
     model.load_state_dict(state)
     return model
@@ -54,7 +55,7 @@ def make_model(path: Path) -> TDMPCWorldModel:
 
 def test_both_layouts_hold_the_same(checkpoints: Path) -> None:
     new, old = (load_tdmpc2_state_dict(checkpoints / name) for name in FILES.values())
-    assert new[1:] == old[1:] == (TDMPCSize(32, 48, 64, 2, 5), 6, 2, False)
+    assert new[1:] == old[1:] == (TDMPCSize(32, 48, 64, 2, 5), 6, 2, False, "tdmpc2")
     assert new.state_dict.keys() == old.state_dict.keys()
     assert all(torch.equal(new.state_dict[key], old.state_dict[key]) for key in new.state_dict)
 
@@ -82,7 +83,7 @@ def test_other_sizes_and_termination_survive(size: TDMPCSize, layout: str, tmp_p
     model = TDMPCWorldModel((5,), 3, size, episodic=True)
     torch.save(to_tdmpc2_state_dict(model, layout), tmp_path / "bare.pt")
     found = load_tdmpc2_state_dict(tmp_path / "bare.pt")
-    assert found[1:] == (size, 5, 3, True)
+    assert found[1:] == (size, 5, 3, True, "tdmpc2")
     expected = model.state_dict()
     assert found.state_dict.keys() == expected.keys()
     assert all(torch.equal(found.state_dict[key], value) for key, value in expected.items())
@@ -164,9 +165,9 @@ def test_what_is_no_single_task_model_of_states_is_refused(
         load_tdmpc2_state_dict(changed("old", **changes))
 
 
-def test_values_of_states_are_refused(changed: Callable[..., Path]) -> None:
-    """BMPC's files look alike, but their values take no action."""
-    with pytest.raises(ZooError, match=r"_Qs\.params\.0 has shape \(5, 48, 64\).*\(5, 48, 66\)"):
+def test_values_with_and_without_action_do_not_go_together(changed: Callable[..., Path]) -> None:
+    """Values that take no action are BMPC's."""
+    with pytest.raises(ZooError, match=r"BMPC.*_target_Qs\.params\.0 has shape \(5, 48, 66\).*\(5, 48, 64\)"):
         load_tdmpc2_state_dict(changed("old", **{"_Qs.params.0": torch.zeros(5, 48, 64)}))
 
 
