@@ -35,6 +35,9 @@ FORMATS = {"dream-agents": "model.safetensors", "tdmpc2": "model.pt", "bmpc": "m
 #: Value of an option of a planner or a network.
 Scalar = bool | int | float | str
 
+#: Bounds of sizes in a card, beyond which nobody trains and a check of the shapes takes forever.
+_WIDEST, _MOST_COPIES = 1_000_000, 100
+
 _NAME_PART = r"[a-z0-9][a-z0-9_.-]*"
 _NAME = re.compile(rf"{_NAME_PART}(/{_NAME_PART})?")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -122,7 +125,8 @@ class Network:
         _require(self.action_dim > 0, "action_dim", self.action_dim, "at least 1")
         _require(0 < self.discount <= 1, "discount", self.discount, "in (0, 1]")
         for name, width in self.model_size.items():
-            _require(width > 0, f"model_size.{name}", width, "at least 1")
+            most = _MOST_COPIES if name.startswith("num_") else _WIDEST
+            _require(0 < width <= most, f"model_size.{name}", width, f"in 1 to {most}")
 
 
 @dataclass(frozen=True)

@@ -90,7 +90,7 @@ def _find_address(address: str, download: bool, again: bool) -> Entry:
     """Get the card of an entry that is a folder elsewhere; its weights lie beside it."""
     if address.endswith(".pt"):
         raise ZooError(f"{address} is a checkpoint without a card; load() takes it, with env=")
-    fetched = fetch(inside(address, CARD_FILE), read_card_file, download=download, again=again)
+    fetched = fetch(inside(address, CARD_FILE), read_card_file, name=address, download=download, again=again)
     card = read_card_file(fetched.path)
     if card.source == EMBEDDED:
         card = dataclasses.replace(card, source=inside(address, FORMATS[card.format]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import re
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -19,12 +20,14 @@ from dream_agents.zoo.files import checksum, write_aside
 from dream_agents.zoo.loading import load_world_model, verify
 from dream_agents.zoo.reading import locate_weights, read_entry
 from dream_agents.zoo.saving import save, write_entry
-from dream_agents.zoo.sources import EMBEDDED, HubAddress, parse_address
+from dream_agents.zoo.sources import EMBEDDED
 from dream_agents.zoo.tdmpc2_import import to_tdmpc2_state_dict
 from dream_agents.zoo.weights import build_world_model, pack
 
 if TYPE_CHECKING:
     from dream_agents.agents.base import WorldModelAgent
+
+_REPOSITORY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*/[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 
 def export(
@@ -78,8 +81,7 @@ def push(
     :return: address of the commit
     :raises ZooError: if the entry is not as it should be, or the hub refuses
     """
-    address = parse_address(f"hf://{repo}")
-    if not isinstance(address, HubAddress) or address.repo != repo:
+    if _REPOSITORY.fullmatch(repo) is None:
         raise ZooError(f'repo = "{repo}" is not a repository\'s name; expected "<owner>/<name>"')
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "entry"

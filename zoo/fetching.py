@@ -61,6 +61,7 @@ def fetch(
     *,
     sha256: str | None = None,
     size: int | None = None,
+    name: str | None = None,
     download: bool = True,
     again: bool = False,
 ) -> Fetched:
@@ -70,6 +71,7 @@ def fetch(
     :param check: raises a :class:`ZooError` for a file that must not get into the cache
     :param sha256: the checksum that it must have; None for that of the first download
     :param size: the size that it must have, likewise
+    :param name: of what the file belongs to, as ``zoo.download`` takes it; None for the address
     :param download: whether to use the network where the file is not there
     :param again: download it even if it is there
     :raises ZooError: if it can't be had, or is not what it should be
@@ -143,6 +145,13 @@ def _download(source: str, folder: Path) -> tuple[Path, Pin]:
 
 def _compare(pin: Pin, path: Path, sha256: str | None, size: int | None) -> None:
     """Compare what arrived with what its card says, and with what arrived the first time."""
+    note = _note(path)
+    first = _read_pin(note).sha256 if note.is_file() else pin.sha256
+    if first != pin.sha256:
+        raise ZooError(
+            f"{pin.source} has the SHA-256 {pin.sha256}; when it was first downloaded here it had {first}. If you "
+            f"trust the new file, delete {note}"
+        )
     if size is not None and size != pin.size:
         raise ZooError(
             f"{pin.source} has {pin.size} bytes, its card says {size}: it was replaced; ask its authors"
@@ -151,14 +160,6 @@ def _compare(pin: Pin, path: Path, sha256: str | None, size: int | None) -> None
         raise ZooError(
             f"{pin.source} has the SHA-256 {pin.sha256}, its card says {sha256}: it was replaced; ask its authors"
         )
-    note = _note(path)
-    if note.is_file():
-        first = _read_pin(note).sha256
-        if first != pin.sha256:
-            raise ZooError(
-                f"{pin.source} has the SHA-256 {pin.sha256}; when it was first downloaded here it had {first}. If you "
-                f"trust the new file, delete {note}"
-            )
 
 
 def _accept(found: Path, source: str, check: Callable[[Path], object]) -> None:

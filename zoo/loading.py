@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from dream_agents.planners import make_planner
 from dream_agents.registry import Registry, agents, planners
 from dream_agents.zoo.cards import Card
 from dream_agents.zoo.catalog import find
@@ -84,7 +85,11 @@ def load(
         raise ZooError(f"{source.label} does not say what it was trained in; pass env=")
     options = source.defaults | kwargs
     if planner is not None:
-        options |= {"planner": planner, "planner_kwargs": kwargs.get("planner_kwargs")}
+        options["planner"] = planner
+    elif source.card is not None:
+        # An object, since agents have defaults of their own for planners by name.
+        own = source.card.planner_kwargs if kwargs.get("planner_kwargs") is None else kwargs["planner_kwargs"]
+        options |= {"planner": make_planner(source.card.planner, **own), "planner_kwargs": None}
     agent: WorldModelAgent = agents.get(source.agent)(
         source.environment if env is None else env, device=device, **source.fixed, **options
     )
@@ -178,7 +183,7 @@ def _read_entry(name_or_path: str | Path) -> _Source:
             "episodic": network.episodic,
             "obs_type": card.obs_type,
         },
-        defaults={"gamma": network.discount, "planner": card.planner, "planner_kwargs": card.planner_kwargs},
+        defaults={"gamma": network.discount},
         card=card,
     )
 

@@ -37,10 +37,21 @@ def locate_weights(entry: Entry, download: bool, again: bool = False) -> Path:
         assert entry.folder is not None
         return entry.folder / FORMATS[card.format]
 
+    # An entry that was found at an address is downloaded by it.
+    name = card.name if entry.folder is None else None
+
     def check(path: Path) -> None:
         _read(path, path.read_bytes(), card)
 
-    return fetch(card.source, check, sha256=card.sha256, size=card.size, download=download, again=again).path
+    return fetch(
+        card.source,
+        check,
+        sha256=card.sha256,
+        size=card.size,
+        name=name,
+        download=download,
+        again=again,
+    ).path
 
 
 def _read(path: Path, data: bytes, card: Card) -> dict[str, Tensor]:

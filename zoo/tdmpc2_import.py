@@ -147,6 +147,10 @@ def _read(path: Path, content: bytes | None) -> dict[str, Tensor]:
     for key, value in state.items():
         if not isinstance(value, Tensor):
             raise ZooError(f"{path}: {key} is a {type(value).__name__}, not a tensor")
+        if not value.is_meta and value.numel() * value.element_size() > value.untyped_storage().nbytes():
+            raise ZooError(
+                f"{path}: {key} has shape {tuple(value.shape)}, but fewer numbers are stored for it"
+            )
     if any(key.startswith(("_task_emb.", "_action_masks")) for key in state):
         raise ZooError(
             f"{path} is a multi-task checkpoint (it has a task embedding); single-task ones can be read"

@@ -98,7 +98,7 @@ def build_world_model(network: Network, backbone: str) -> WorldModel:
             episodic=network.episodic,
             **network.options,
         )
-    except (UnknownNameError, TypeError, ValueError) as error:
+    except (UnknownNameError, TypeError, ValueError, RuntimeError) as error:
         raise ZooError(
             f"the card's network can't be made with the backbone \"{backbone}\": {error}"
         ) from error

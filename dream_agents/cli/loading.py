@@ -21,9 +21,9 @@ def load_model(
 ) -> WorldModelAgent | SAC:
     """Load an agent.
 
-    :param source: a name in the zoo, a folder of the zoo's form, a ``.pt`` file of TD-MPC2, a ``.zip`` that an agent
-        saved, a run's folder (its final model, or its newest good checkpoint where that is newer), a folder of
-        checkpoints, or one checkpoint
+    :param source: a name in the zoo, a folder of the zoo's form, a ``.pt`` file of TD-MPC2 or BMPC, the address of
+        either, a ``.zip`` that an agent saved, a run's folder (its final model, or its newest good checkpoint where
+        that is newer), a folder of checkpoints, or one checkpoint
     :param env: the environment's id where the source does not say it
     :param device: PyTorch's device, or "auto"
     :param agent: name of the agent where the source does not say it
@@ -39,9 +39,17 @@ def load_model(
         return _load_zip(path, device, agent)
     if path.exists() and path.suffix != ".pt" and not path.is_dir():
         raise ValueError(
-            f"{path} is neither a folder nor a .zip that an agent saved nor a .pt file of TD-MPC2"
+            f"{path} is neither a folder nor a .zip that an agent saved nor a .pt file of TD-MPC2 or BMPC"
         )
     return zoo.load(source, env=env, device=device)
+
+
+def is_entry(source: str) -> bool:
+    """Tell whether a source is an entry of the zoo, which has a card, rather than a file or folder of another kind."""
+    path = Path(source)
+    if path.is_dir():
+        return (path / "card.toml").exists()
+    return not path.exists() and path.suffix not in (".pt", ".zip")
 
 
 def _load_folder(folder: Path, device: str, agent: str | None) -> WorldModelAgent | SAC:

@@ -10,11 +10,13 @@ import pytest
 import torch
 from gymnasium import spaces
 
-from dream_agents import TDMPC2, zoo
+from dream_agents import BMPC, TDMPC2, zoo
 from dream_agents.models.tdmpc import TDMPCSize, TDMPCWorldModel
+from dream_agents.planners.mppi import MPPIPlanner
 from dream_agents.zoo import ZooError
 from dream_agents.zoo.tdmpc2_import import load_tdmpc2_state_dict, to_tdmpc2_state_dict
 
+BMPC_FILE = "bmpc-tiny.pt"
 FILES = {"new": "tdmpc2-tiny.pt", "old": "tdmpc2-tiny-old.pt"}
 
 
@@ -115,6 +117,52 @@ def test_agent_of_a_checkpoint_can_be_stored_as_an_entry(checkpoints: Path, tmp_
         assert torch.equal(loaded.observe(obs)[0], agent.world_model.observe(obs)[0])
 
 
+def test_bmpc_is_recognised_and_loads_as_its_agent(checkpoints: Path) -> None:
+    found = load_tdmpc2_state_dict(checkpoints / BMPC_FILE)
+    assert found[1:] == (TDMPCSize(32, 48, 64, 2, 2), 6, 2, False, "bmpc")
+    agent = zoo.load(checkpoints / BMPC_FILE, env=gym.wrappers.TimeLimit(SixNumbers(), 100), device="cpu")
+    assert type(agent) is BMPC
+    assert agent.backbone_name == "bmpc"
+    assert agent.planner == MPPIPlanner()
+    loaded = agent.world_model.state_dict()
+    assert all(torch.equal(loaded[key], value) for key, value in found.state_dict.items())
+
+
+def test_bmpc_of_the_golden_values_gives_its_outputs(shared: Path) -> None:
+    """`tests/models/test_golden.py` compares every output of every file; this is the way through the zoo."""
+    folder = shared / "golden" / "world_models"
+    agent = zoo.load(folder / BMPC_FILE, env=SixNumbers(), device="cpu")
+    with np.load(folder / "bmpc-tiny.npz") as golden, torch.no_grad():
+        z = agent.world_model.observe(torch.as_tensor(golden["obs"]))[0]
+        values = agent.world_model.values(z, None).unsqueeze(-1)
+        np.testing.assert_allclose(z, golden["z"], rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(agent.world_model.policy(z).mean, golden["pi_mean"], rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(values, golden["value"], rtol=1e-5, atol=1e-5)
+
+
+def test_bmpc_export_is_what_was_imported(checkpoints: Path, tmp_path: Path) -> None:
+    original = torch.load(checkpoints / BMPC_FILE, weights_only=True)["model"]
+    agent = zoo.load(checkpoints / BMPC_FILE, env=SixNumbers(), device="cpu")
+    for layout in ("new", "old"):
+        zoo.export(agent, tmp_path / f"{layout}.pt", layout=layout)
+        again = load_tdmpc2_state_dict(tmp_path / f"{layout}.pt")
+        assert again.backbone == "bmpc"
+        own = agent.world_model.state_dict()
+        assert all(torch.equal(again.state_dict[key], own[key]) for key in own)
+    exported = torch.load(tmp_path / "new.pt", weights_only=True)["model"]
+    assert exported.keys() == original.keys()
+    for key, value in original.items():
+        assert exported[key].shape == value.shape, key
+        assert value.is_meta or torch.equal(exported[key].to(value.dtype), value), key
+
+
+def test_bmpc_with_another_policy_is_refused(checkpoints: Path, tmp_path: Path) -> None:
+    state = torch.load(checkpoints / BMPC_FILE, weights_only=True)["model"]
+    torch.save({"model": state | {"expl_log_std_min": torch.tensor(-4.0)}}, tmp_path / "changed.pt")
+    with pytest.raises(ZooError, match=r"expl_log_std_min is not -2\.0, as in every public model of BMPC"):
+        load_tdmpc2_state_dict(tmp_path / "changed.pt")
+
+
 def test_checkpoint_needs_an_environment_that_fits(checkpoints: Path) -> None:
     with pytest.raises(ZooError, match="pass env="):
         zoo.load(checkpoints / FILES["old"])
@@ -152,6 +200,7 @@ def test_wrong_shapes_name_both_sides(layout: str, changed: Callable[..., Path])
             {"_pi.0.bias": torch.full((48,), float("nan"))},
             r"_pi\.0\.bias has values that are infinite or not",
         ),
+        ({"_pi.0.bias": torch.zeros(1).expand(10**15)}, "fewer numbers are stored for it"),
         ({"_pi.0.bias": "text"}, r"_pi\.0\.bias is a str, not a tensor"),
         ({"_dynamics.0.weight": torch.zeros(48, 64)}, "leaves no action"),
         ({"_dynamics.0.weight": torch.zeros(48)}, r"_dynamics\.0\.weight has shape \(48,\)"),
