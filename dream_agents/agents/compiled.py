@@ -8,7 +8,7 @@ import shutil
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -53,9 +53,7 @@ class CompiledDecision:
 
     def made_for(self, planner: Planner) -> bool:
         """Whether this decides as ``planner`` would."""
-        if planner is not self._planner or vars(planner).keys() != self._options.keys():
-            return False
-        return all(_same(value, self._options[name]) for name, value in vars(planner).items())
+        return planner is self._planner and same_options(vars(planner), self._options)
 
     def weights_hold(self) -> bool:
         """Whether the world model's weights are those that were compiled."""
@@ -71,6 +69,11 @@ class CompiledDecision:
 
     def _normals(self, generator: torch.Generator) -> list[Tensor]:
         return [torch.randn(shape, dtype=dtype, generator=generator) for shape, dtype in self._draws]
+
+
+def same_options(options: Mapping[str, Any], before: Mapping[str, Any]) -> bool:
+    """Whether options are what they were."""
+    return options.keys() == before.keys() and all(_same(options[name], before[name]) for name in options)
 
 
 def _same(value: Any, before: Any) -> bool:

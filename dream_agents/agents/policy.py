@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,7 @@ from stable_baselines3.common.type_aliases import Schedule
 
 from dream_agents.agents.compiled import CompiledDecision
 from dream_agents.agents.decision import decide, uses_autograd
+from dream_agents.agents.graphed import FixedDecision
 from dream_agents.learners.base import Backbone
 from dream_agents.models.base import WorldModel
 from dream_agents.planners import Memory, Plan, Planner
@@ -46,7 +49,7 @@ class WorldModelPolicy(BasePolicy):
     ):
         super().__init__(observation_space, action_space)
         self.backbone, self.model_kwargs, self.planner, self.seed = backbone, model_kwargs, planner, seed
-        self._compiled: dict[tuple[int, bool], CompiledDecision] = {}
+        self._compiled: dict[tuple[int, bool], CompiledDecision | FixedDecision] = {}
         assert observation_space.shape is not None
         self.world_model = backbone.build_world_model(
             observation_space.shape, int(np.prod(action_space.shape)), **model_kwargs
@@ -107,15 +110,30 @@ class WorldModelPolicy(BasePolicy):
         """
         if n_envs < 1:
             raise ValueError(f"n_envs={n_envs}: at least 1 is needed")
-        space = self.observation_space
-        assert space.shape is not None
-        obs = self.observations_to_tensor(np.zeros((n_envs, *space.shape), space.dtype))
-        memory = self.initial_memory(self.planner, n_envs)
+        obs, memory = self.example_observations(n_envs), self.initial_memory(self.planner, n_envs)
         self._compiled[n_envs, deterministic] = CompiledDecision(
             self.world_model, self.planner, obs, memory, deterministic
         )
 
-    def _compiled_decision(self, n_envs: int, deterministic: bool) -> CompiledDecision | None:
+    @contextmanager
+    def deciding_by(
+        self, decisions: dict[tuple[int, bool], CompiledDecision | FixedDecision]
+    ) -> Iterator[None]:
+        """Let :meth:`predict` decide by these inside the block, by number of environments and ``deterministic``."""
+        before = self._compiled
+        self._compiled = before | decisions
+        try:
+            yield
+        finally:
+            self._compiled = before
+
+    def example_observations(self, n_envs: int) -> torch.Tensor:
+        """Observations ``[n_envs, ...]`` of the shape and type that decisions are made on, all zero."""
+        space = self.observation_space
+        assert space.shape is not None
+        return self.observations_to_tensor(np.zeros((n_envs, *space.shape), space.dtype))
+
+    def _compiled_decision(self, n_envs: int, deterministic: bool) -> CompiledDecision | FixedDecision | None:
         """What was compiled for such a call, as long as it holds."""
         compiled = self._compiled.get((n_envs, deterministic))
         if compiled is None or not compiled.made_for(self.planner):
