@@ -111,6 +111,28 @@ class Registry(Generic[T]):
         announced = {entry_point.name for entry_point in self._entry_points()}
         return sorted({*self.builtin, *self._registered, *announced})
 
+    def name_of(self, thing: T) -> str | None:
+        """Return the name that stands for `thing`, or None if there is none; nothing of this package is imported.
+
+        Entry points are asked only for names that neither `register` nor the package's own table has.
+        """
+        path = f"{getattr(thing, '__module__', None)}:{getattr(thing, '__qualname__', None)}"
+        for name, registered in self._registered.items():
+            if registered is thing:
+                return name
+        for name, place in self.builtin.items():
+            if place == path and name not in self._registered:
+                return name
+        for name in self.names():
+            if name in self._registered or name in self.builtin:
+                continue
+            try:
+                if self.get(name) is thing:
+                    return name
+            except PluginError:
+                continue
+        return None
+
     def _entry_points(self) -> Iterable[EntryPoint]:
         from importlib.metadata import entry_points
 

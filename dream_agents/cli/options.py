@@ -141,9 +141,11 @@ def split_environment_options(assignments: Iterable[str]) -> tuple[dict[str, Any
 
 
 def planner_options(assignments: Iterable[str], planners: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """Turn ``planner.option=value`` texts into options of each planner, and check their names and types.
+    """Turn ``--set`` texts into options of each planner, and check their names and types.
 
-    :param assignments: e.g. ``["dream.iterations=2"]``
+    ``planner.option`` is one planner's; an option without a planner is set for all of them that have it.
+
+    :param assignments: e.g. ``["dream.iterations=2", "horizon=5"]``
     :param planners: the planners that are compared
     :raises ValueError: for another planner, an unknown option or a value of another type
     """
@@ -153,14 +155,25 @@ def planner_options(assignments: Iterable[str], planners: Iterable[str]) -> dict
     known = {name: keywords_of(registered.get(name)) for name in options}
     for name, value in parse_assignments(assignments).items():
         planner, dot, option = name.rpartition(".")
-        if not dot or planner not in options:
+        if dot and planner not in options:
             raise ValueError(
-                f"--set {name}: write planner.option=value, with one of the planners {', '.join(options)}"
+                f"--set {name}: {planner} is not one of the planners that act here, {', '.join(options)}"
             )
-        check_names(f'the planner "{planner}"', [option], known[planner])
-        _check_type(name, value, known[planner][option])
-        options[planner][option] = value
+        if dot:
+            check_names(f'the planner "{planner}"', [option], known[planner])
+        else:
+            check_names(f"the planners {', '.join(options)}", [option], _names_in(known))
+        for owner in [planner] if dot else [owner for owner in options if option in known[owner]]:
+            if option in options[owner]:
+                also = option if dot else f"{owner}.{option}"
+                raise ValueError(f"--set {name} is given twice, also as {also}")
+            _check_type(name, value, known[owner][option])
+            options[owner][option] = value
     return options
+
+
+def _names_in(known: dict[str, dict[str, Keyword]]) -> set[str]:
+    return {option for options in known.values() for option in options}
 
 
 def _check_type(name: str, value: Any, keyword: Keyword) -> None:

@@ -19,7 +19,7 @@ from dream_agents.cli.console import say
 from dream_agents.cli.display import TrainingDisplay
 from dream_agents.cli.run_folder import EPISODES, EVALUATIONS, CsvLog, RunSettings
 from dream_agents.evaluation import evaluate
-from dream_agents.evaluation.evaluate import evaluation_env_of
+from dream_agents.evaluation.environments import evaluation_env_of
 
 _EPISODE_COLUMNS = ("decisions", "frames", "return", "length", "seconds")
 _EVALUATION_COLUMNS = ("decisions", "frames", "planner", "mean", "std", "episodes", "success_rate")

@@ -9,13 +9,16 @@ Importing this module imports neither PyTorch nor Stable-Baselines3 nor matplotl
 
 from dream_agents.evaluation.compare import compare
 from dream_agents.evaluation.curves import Curve, plot_learning_curve, read_own_curve, read_published_curves
-from dream_agents.evaluation.evaluate import evaluate, make_evaluation_env
+from dream_agents.evaluation.environments import make_evaluation_env
+from dream_agents.evaluation.evaluate import evaluate
+from dream_agents.evaluation.record import EvaluationRecord
 from dream_agents.evaluation.report import results_table, write_json, write_results
 from dream_agents.evaluation.result import EvaluationResult, bootstrap_interval
 from dream_agents.evaluation.video import VideoUnavailableError, record_video
 
 __all__ = [
     "Curve",
+    "EvaluationRecord",
     "EvaluationResult",
     "VideoUnavailableError",
     "bootstrap_interval",

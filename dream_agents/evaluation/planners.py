@@ -58,12 +58,16 @@ def _defaults(planner: Any) -> dict[str, Any]:
     }
 
 
+def options_of(planner: Planner | None) -> dict[str, Any]:
+    """Return the options of a planner, by name; none for planners that are no dataclasses."""
+    return dataclasses.asdict(planner) if dataclasses.is_dataclass(planner) else {}  # type: ignore[arg-type]
+
+
 def planner_name(planner: Planner) -> str:
     """Return the registry's name of a planner's class, or the class's own name."""
     from dream_agents.registry import planners
 
-    path = f"{type(planner).__module__}:{type(planner).__qualname__}"
-    return next((name for name, place in planners.builtin.items() if place == path), type(planner).__name__)
+    return planners.name_of(type(planner)) or type(planner).__name__
 
 
 @contextmanager

@@ -18,39 +18,53 @@ _PACKAGES = ("dream-agents", "torch", "stable-baselines3", "gymnasium", "mujoco"
 
 
 def results_table(results: Sequence[EvaluationResult], title: str | None = None) -> Table:
-    """Make a table with one row a planner.
+    """Make a table with one row a planner, or where there are several models one a model and planner.
 
-    :param results: what :func:`compare` returned
+    :param results: what :func:`compare` returned, for one model or several
     :param title: stands above; by default environment, episodes and seed
     """
     from rich.table import Table
 
-    first = results[0]
-    count = "1 episode" if first.episodes == 1 else f"{first.episodes} episodes"
-    table = Table(title=title or f"{first.env}: {count}, seed {first.seed}")
-    threads = f"{first.threads} CPU thread{'s' if first.threads > 1 else ''}"
-    table.caption = f"device {first.device}, {threads}; intervals of the mean over episodes"
-    table.add_column("planner", no_wrap=True)
-    for column in ("return", "95% interval"):
-        table.add_column(column, justify="right", no_wrap=True)
+    has_models = len({result.model for result in results}) > 1
     has_success = any(result.successes is not None for result in results)
-    if has_success:
-        table.add_column("success", justify="right")
+    at_once = {result.n_envs for result in results}
+    table = Table(title=title or _title(results), caption=_caption(results))
+    for column in ["model", "planner"] if has_models else ["planner"]:
+        table.add_column(column, no_wrap=True)
+    for column in ("return", "95% interval", *(["success"] if has_success else [])):
+        table.add_column(column, justify="right", no_wrap=True)
     table.add_column("ms a decision,\n1 environment", justify="right")
-    if first.n_envs > 1:
-        table.add_column(f"ms a decision,\n{first.n_envs} at once", justify="right")
+    if at_once != {1}:
+        count = f"{min(at_once)} at once" if len(at_once) == 1 else "many at once"
+        table.add_column(f"ms a decision,\n{count}", justify="right")
+    table.add_column("decisions\na second", justify="right")
     for result in results:
-        interval = result.interval
-        cells = [result.planner, f"{result.mean:.1f}"]
+        interval, rate = result.interval, result.success_rate
+        cells = [result.model, result.planner] if has_models else [result.planner]
+        cells.append(f"{result.mean:.1f} ± {result.std:.1f}")
         cells.append("-" if interval is None else f"{interval[0]:.1f} to {interval[1]:.1f}")
         if has_success:
-            rate = result.success_rate
             cells.append("-" if rate is None else f"{rate:.0%}")
         cells.append(f"{result.latency_ms:.2f}")
-        if first.n_envs > 1:
+        if at_once != {1}:
             cells.append(f"{result.ms_per_decision:.2f}")
+        cells.append(f"{result.decisions_per_second:.0f}")
         table.add_row(*cells)
     return table
+
+
+def _title(results: Sequence[EvaluationResult]) -> str:
+    first = results[0]
+    count = "1 episode" if first.episodes == 1 else f"{first.episodes} episodes"
+    environments = list(dict.fromkeys(result.env for result in results))
+    return f"{', '.join(environments)}: {count}, seed {first.seed}"
+
+
+def _caption(results: Sequence[EvaluationResult]) -> str:
+    threads = {f"{one.threads} CPU thread{'s' if one.threads > 1 else ''}" for one in results}
+    devices = dict.fromkeys(f"device {one.device}" for one in results)
+    spread = "return: mean ± standard deviation over episodes; intervals of the mean"
+    return f"{', '.join([*devices, *sorted(threads)])}; {spread}"
 
 
 def write_results(path: str | Path, results: Sequence[EvaluationResult], **about: Any) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
 
-from dream_agents.evaluation.evaluate import first_episode_seed, task_of
+from dream_agents.evaluation.environments import first_episode_seed, task_of
 from dream_agents.evaluation.planners import acting_with
 from dream_agents.wrappers import make_env
 from dream_agents.wrappers.make import EnvLike

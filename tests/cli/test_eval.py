@@ -1,3 +1,4 @@
+import itertools
 import json
 import shutil
 import sys
@@ -27,7 +28,7 @@ def entry(trained, tmp_path_factory):
 
 def test_planners_are_compared_in_one_table(trained, dream_agents_command, tmp_path):
     out = tmp_path / "results.json"
-    planners = ["--planner", "dream,mppi,policy", "--set", "mppi.samples=16", "--set", "mppi.elites=4"]
+    planners = ["--planner", "dream,mppi,policy", "--set", "samples=16", "--set", "mppi.elites=4"]
     counts = ["--episodes", 3, "--n-envs", 2, "--seed", 4]
     result = dream_agents_command(
         "eval", trained, *planners, "--set", "mppi.policy_samples=4", *counts, "--json", out
@@ -38,7 +39,7 @@ def test_planners_are_compared_in_one_table(trained, dream_agents_command, tmp_p
     assert result.stdout.startswith(str(trained))
     assert "tests/CliPendulum-v0: 3 episodes, seed 4" in result.stdout
     written = json.loads(out.read_text())
-    assert written["model"] == str(trained)
+    assert {entry["model"] for entry in written["results"]} == {str(trained)}
     assert [entry["planner"] for entry in written["results"]] == ["dream", "mppi", "policy"]
     assert written["results"][1]["planner_options"]["samples"] == 16
     for one in written["results"]:
@@ -63,7 +64,7 @@ def test_every_way_to_name_a_model_leads_to_the_same_one(trained, entry, dream_a
     ]
     means = []
     for source in [*sources, entry]:
-        out = tmp_path / "results.json"
+        out = tmp_path / f"{len(means)}.json"
         result = dream_agents_command("eval", source, "--episodes", 2, "--planner", "policy", "--json", out)
         assert result.exit_code == 0, result.output
         means.append(json.loads(out.read_text())["results"][0]["mean"])
@@ -106,8 +107,10 @@ def test_name_of_the_models_own_planner_keeps_its_options(trained, dream_agents_
 
 
 def test_environment_options_reach_the_environment(trained, dream_agents_command, tmp_path):
+    numbers = itertools.count()
+
     def returns(*options):
-        out = tmp_path / "results.json"
+        out = tmp_path / f"{next(numbers)}.json"
         result = dream_agents_command(
             "eval", trained, "--planner", "policy", "--episodes", 2, *options, "--json", out
         )
@@ -133,13 +136,40 @@ def test_without_a_planner_it_is_the_models_own(trained, entry, dream_agents_com
 
 
 def test_results_go_into_the_model_card(entry, dream_agents_command):
-    dream_agents_command("eval", entry, "--planner", "policy,dream", "--episodes", 2, "--card", entry)
+    options = ["--planner", "policy,dream", "--episodes", 2, "--update-card"]
+    result = dream_agents_command("eval", entry, *options, "--set", "dream.candidates=2")
+    assert result.exit_code == 0, result.output
     results = {result.planner: result for result in zoo.card(entry).results}
-    assert set(results) == {"policy", "dream"}
+    assert set(results) == {"policy", "dream (candidates=2)"}
     assert (results["policy"].episodes, results["policy"].measure) == (2, "return")
-    refused = dream_agents_command("eval", entry, "--set", "policy.x=1", "--card", entry)
-    assert refused.exit_code == 2
-    assert "leave --set out" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("source", "arguments", "message"),
+    [
+        ("{trained}", [], "has no card; make it an entry of the zoo first"),
+        ("{entry}", ["--set", "env_kwargs.g=1.0"], "a card has no place to say that"),
+        ("{entry}", ["--stochastic"], "a card has no place to say that"),
+        ("{entry}", ["--env", "Pendulum-v1"], "is about tests/CliPendulum-v0, not Pendulum-v1"),
+        ("tdmpc2-official/walker-walk-1", [], "is not a file of yours"),
+    ],
+)
+def test_card_that_could_not_take_the_results_stops_before_measuring(
+    trained, entry, dream_agents_command, monkeypatch, source, arguments, message
+):
+    monkeypatch.setattr("dream_agents.evaluation.compare", lambda *_, **__: pytest.fail("it was measured"))
+    source = source.format(trained=trained, entry=entry)
+    result = dream_agents_command("eval", source, "--update-card", *arguments)
+    assert result.exit_code == 2
+    assert message in result.stderr
+
+
+def test_card_in_a_folder_that_cannot_be_written_to(dream_agents_command, monkeypatch):
+    monkeypatch.setattr("os.access", lambda path, mode: "entries" not in str(path))
+    result = dream_agents_command("eval", zoo.names("walker", offline=True)[0], "--update-card")
+    assert result.exit_code == 2
+    assert "nothing can be written to" in result.stderr
+    assert "make a copy of that folder" in result.stderr
 
 
 def test_video_of_the_first_planner(trained, dream_agents_command, tmp_path, monkeypatch):
@@ -162,8 +192,17 @@ def test_video_of_the_first_planner(trained, dream_agents_command, tmp_path, mon
     [
         ("no-such-model", [], '"no-such-model" is not a zoo entry'),
         ("{trained}", ["--planner", "polcy"], 'did you mean "policy"'),
-        ("{trained}", ["--planner", "policy", "--set", "dream.iterations=2"], "one of the planners policy"),
+        (
+            "{trained}",
+            ["--planner", "policy", "--set", "dream.iterations=2"],
+            "dream is not one of the planners that act here, policy",
+        ),
         ("{trained}", ["--set", "env_kwargs.foo=1"], "--set env_kwargs.foo=1 can't be used: PendulumEnv"),
+        (
+            "{trained}",
+            ["--set", "env_kwargs.g=heavy"],
+            "--set env_kwargs.g=heavy can't be used: unsupported operand",
+        ),
         ("{trained}", ["--env", "dmc_walker-walk-v0"], "the environment's observations have shape (24,)"),
         ("{trained}", ["--device", "cuda:99"], "--device cuda:99 can't be used"),
         ("{trained}/args.json", [], "is neither a folder nor a .zip"),
@@ -188,7 +227,8 @@ def test_mistakes_cost_one_line(trained, dream_agents_command, tmp_path, source,
         (["--video", "{tmp}/file/x.mp4"], "file"),
         (["--json", "{tmp}/file/x.json"], "file"),
         (["--json", "{tmp}"], "is a folder; name a file in it"),
-        (["--card", "{tmp}"], "it has no card.toml"),
+        (["--csv", "{tmp}/file/x.csv"], "file"),
+        (["--out", "{tmp}/file"], "file"),
     ],
 )
 def test_results_that_could_not_be_written_are_not_measured(

@@ -163,11 +163,23 @@ def test_planners_of_a_comparison_get_their_own_options():
     }
 
 
+def test_option_without_a_planner_is_that_of_every_planner_that_has_it():
+    assert planner_options(["horizon=5", "samples=64"], ["dream", "mppi", "policy"]) == {
+        "dream": {"horizon": 5},
+        "mppi": {"horizon": 5, "samples": 64},
+        "policy": {},
+    }
+    with pytest.raises(ValueError, match=r"mppi\.samples is given twice, also as samples"):
+        planner_options(["samples=64", "mppi.samples=32"], ["mppi"])
+
+
 @pytest.mark.parametrize(
     ("assignment", "message"),
     [
-        ("iterations=2", "write planner.option=value, with one of the planners dream, policy"),
-        ("mppi.samples=2", "write planner.option=value, with one of the planners dream, policy"),
+        ("mppi.samples=2", "mppi is not one of the planners that act here, dream, policy"),
+        ("samples=2", '"samples" is not an option of the planners dream, policy'),
+        ("iteratons=2", 'did you mean "iterations"'),
+        ("iterations=two", "iterations is int, not str"),
         ("dream.iteratons=2", 'did you mean "iterations"'),
         ("dream.iterations=two", "iterations is int, not str"),
         ("policy.x=1", "is not an option"),

@@ -12,7 +12,7 @@ from scipy.stats import bootstrap
 from dream_agents import make_planner
 from dream_agents.evaluation import bootstrap_interval, compare, evaluate, make_evaluation_env
 
-TIMINGS = {"ms_per_decision": 0, "latency_ms": 0, "seconds": 0}
+TIMINGS = {"ms_per_decision": 0, "latency_ms": 0, "decisions_per_second": 0, "seconds": 0}
 
 
 def without_timings(result):
