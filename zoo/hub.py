@@ -102,4 +102,4 @@ def _explain_push(error: Exception) -> str:
 
 
 def _first_line(error: BaseException) -> str:
-    return " ".join(str(error).split("\n\n")[0].split())
+    return " ".join(str(error).split("\n\n")[0].split()).rstrip(".")

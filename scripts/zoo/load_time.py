@@ -3,7 +3,8 @@
     python scripts/zoo/load_time.py --processes 5
 
 Prints the medians of the seconds from the start of ``import dream_agents`` to its end, and from ``from dream_agents
-import zoo`` to the loaded agent, PyTorch having been imported before.
+import zoo`` to the loaded agent, PyTorch having been imported before; and the seconds of processor time in them, which
+depend less on what else the machine does.
 """
 
 import argparse
@@ -13,32 +14,33 @@ import sys
 
 IMPORT = """
 import time
-began = time.perf_counter()
+began, began_cpu = time.perf_counter(), time.process_time()
 import dream_agents
-print(time.perf_counter() - began)
+print(time.perf_counter() - began, time.process_time() - began_cpu)
 """
 LOAD = """
 import time
 import torch
-began = time.perf_counter()
+began, began_cpu = time.perf_counter(), time.process_time()
 from dream_agents import zoo
 zoo.load({name!r}, device="cpu")
-print(time.perf_counter() - began)
+print(time.perf_counter() - began, time.process_time() - began_cpu)
 """
 TORCH = """
 import time
-began = time.perf_counter()
+began, began_cpu = time.perf_counter(), time.process_time()
 import torch
-print(time.perf_counter() - began)
+print(time.perf_counter() - began, time.process_time() - began_cpu)
 """
 
 
-def measure(code: str, processes: int) -> list[float]:
-    """Seconds that each of some new processes reports, after one that warms the file cache."""
+def measure(code: str, processes: int) -> list[tuple[float, float]]:
+    """Seconds, and of processor time, that some new processes report, after one that warms the file cache."""
     found = []
     for _ in range(processes + 1):
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-        found.append(float(done.stdout.splitlines()[-1]))
+        wall, cpu = map(float, done.stdout.splitlines()[-1].split())
+        found.append((wall, cpu))
     return found[1:]
 
 
@@ -56,10 +58,10 @@ def main() -> None:
         "import torch": TORCH,
     }
     for title, code in rows.items():
-        seconds = measure(code, options.processes)
-        print(
-            f"{title}: median {statistics.median(seconds):.2f} s, {min(seconds):.2f} to {max(seconds):.2f} s"
-        )
+        wall, cpu = zip(*measure(code, options.processes), strict=True)
+        spread = f"{min(wall):.2f} to {max(wall):.2f} s"
+        processor = f"processor {statistics.median(cpu):.2f} s"
+        print(f"{title}: median {statistics.median(wall):.2f} s ({spread}), {processor}")
 
 
 if __name__ == "__main__":
