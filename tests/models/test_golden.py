@@ -11,8 +11,8 @@ from torch import Tensor
 
 from dream_agents.models.bmpc import BMPCWorldModel
 from dream_agents.models.heads import TwoHot
-from dream_agents.models.tdmpc import ImplicitWorldModel, TDMPCSize, TDMPCWorldModel
-from dream_agents.zoo.tdmpc2_import import load_tdmpc2_state_dict, public_key
+from dream_agents.models.tdmpc import ImplicitWorldModel, TDMPCWorldModel
+from dream_agents.zoo.tdmpc2_import import load_tdmpc2_state_dict
 
 TOLERANCE = {"rtol": 1e-5, "atol": 1e-5}
 
@@ -41,18 +41,11 @@ def meta(golden: dict[str, np.ndarray]) -> dict[str, int]:
 
 
 @pytest.fixture(scope="module")
-def world_model(weights: Path, meta: dict[str, int]) -> ImplicitWorldModel:
-    if weights.stem.startswith("bmpc"):
-        widths = (meta["enc_dim"], meta["mlp_dim"], meta["latent_dim"])
-        size = TDMPCSize(*widths, num_values=meta["num_q"], simnorm_dim=meta["simnorm_dim"])
-        bmpc = BMPCWorldModel((meta["obs_dim"],), meta["action_dim"], size)
-        stored = torch.load(weights, weights_only=True)["model"]
-        bmpc.load_state_dict({key: stored[public_key(key, "new")] for key in bmpc.state_dict()})
-        return bmpc.eval()
+def world_model(weights: Path) -> ImplicitWorldModel:
     checkpoint = load_tdmpc2_state_dict(weights)
-    model = TDMPCWorldModel(
-        (checkpoint.obs_dim,), checkpoint.action_dim, checkpoint.size, episodic=checkpoint.episodic
-    )
+    kind = BMPCWorldModel if weights.stem.startswith("bmpc") else TDMPCWorldModel
+    assert (checkpoint.backbone == "bmpc") == (kind is BMPCWorldModel)
+    model = kind((checkpoint.obs_dim,), checkpoint.action_dim, checkpoint.size, episodic=checkpoint.episodic)
     model.load_state_dict(checkpoint.state_dict)
     return model.eval()
 
