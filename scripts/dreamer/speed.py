@@ -154,7 +154,11 @@ def sheeprl(precision: str, objective_mix: str) -> tuple[Callable[[], object], i
         fabric.setup_optimizers(
             hydra.utils.instantiate(part.optimizer, params=module.parameters(), _convert_="all")
         )
-        for part, module in ((cfg.algo.world_model, model), (cfg.algo.actor, actor), (cfg.algo.critic, critic))
+        for part, module in (
+            (cfg.algo.world_model, model),
+            (cfg.algo.actor, actor),
+            (cfg.algo.critic, critic),
+        )
     ]
     scale = cfg.algo.actor.moments
     moments = Moments(scale.decay, scale.max, scale.percentile.low, scale.percentile.high)
@@ -178,7 +182,13 @@ def sheeprl(precision: str, objective_mix: str) -> tuple[Callable[[], object], i
 def overrides(objective_mix: str) -> Iterator[str]:
     """Sheeprl's settings for the sizes above."""
     yield from ("exp=dreamer_v3", "algo=dreamer_v3_XS", "env=dummy", "metric.log_level=0")
-    yield from ("algo.cnn_keys.encoder=[]", "algo.cnn_keys.decoder=[]", "algo.mlp_keys.encoder=[state]", "algo.mlp_keys.decoder=[state]", "algo.world_model.discrete_size=8")
+    yield from (
+        "algo.cnn_keys.encoder=[]",
+        "algo.cnn_keys.decoder=[]",
+        "algo.mlp_keys.encoder=[state]",
+        "algo.mlp_keys.decoder=[state]",
+        "algo.world_model.discrete_size=8",
+    )
     yield from (f"algo.dense_units={WIDTH}", f"algo.mlp_layers={LAYERS}", "algo.per_rank_sequence_length=64")
     yield f"algo.world_model.stochastic_size={GROUPS}"
     yield f"algo.world_model.recurrent_model.recurrent_state_size={RECURRENT}"
