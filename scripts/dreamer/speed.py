@@ -3,10 +3,11 @@
     python -m venv sheeprl-env && sheeprl-env/bin/pip install sheeprl==0.8.4
     python scripts/dreamer/speed.py sheeprl-env/bin/python [--rounds 10] [--updates 3] [--threads 1]
 
-The first interpreter has this package, the second one sheeprl from PyPI. Each variant is a process of its own that makes
-its networks once and then updates on made-up batches of 16 sequences of 64 steps; the processes take turns, so that
-whatever else the machine does slows all of them. Both sides have a termination head, 127 bins for rewards and values,
-encoder, decoder, actor and critic of three layers, and widths of ``model_size="1M"``. Drawing batches is left out.
+The first interpreter has this package, the second one sheeprl from PyPI. Each variant is a process of its own that
+makes its networks once and then updates on made-up batches of 16 sequences of 64 steps; the processes take turns, so
+that whatever else the machine does slows all of them. Both sides have a termination head, 127 bins for rewards and
+values, encoder, decoder, actor and critic of three layers, and the widths of ``model_size="1M"``. Drawing batches is
+left out.
 """
 
 from __future__ import annotations
