@@ -29,7 +29,7 @@ def decide(
         if name != "decision":
             owner, key = name.split(".", 1)
             parts[owner][key] = value
-    z, model_memory = model.observe(obs, parts["model"], episode_start)
+    z, model_memory = model.observe(obs, parts["model"], episode_start, generator)
     plan = planner.plan(model, z, parts["planner"], episode_start, deterministic, generator)
     new = {f"model.{k}": v for k, v in model_memory.items()}
     new |= {f"planner.{k}": v for k, v in plan.memory.items()}

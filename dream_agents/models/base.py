@@ -55,9 +55,16 @@ class WorldModel(nn.Module, ABC):
 
     @abstractmethod
     def observe(
-        self, obs: Tensor, memory: dict[str, Tensor] | None = None, episode_start: Tensor | None = None
+        self,
+        obs: Tensor,
+        memory: dict[str, Tensor] | None = None,
+        episode_start: Tensor | None = None,
+        generator: torch.Generator | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Encode observations ``[..., *obs_shape]`` into latents ``[..., Z]`` and the new memory."""
+        """Encode observations ``[..., *obs_shape]`` into latents ``[..., Z]`` and the new memory.
+
+        :param generator: of the random numbers of models whose latents are samples; None for PyTorch's global one
+        """
 
     def remember_action(self, memory: dict[str, Tensor], action: Tensor) -> dict[str, Tensor]:
         """The memory that :meth:`observe` gave, with the actions ``[B, A]`` that are executed then."""

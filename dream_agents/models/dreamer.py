@@ -52,10 +52,11 @@ DREAMER_SIZES = {
 class DreamerWorldModel(WorldModel):
     """A recurrent world model that reconstructs what it observes.
 
-    The latent is ``[h, s]``, the GRU's state and the stochastic part. :meth:`observe` and :meth:`next` take the mode
-    of posterior and prior, so that the same history gives the same decision; learning samples. Planning through
-    categorical latents uses the straight-through gradient: the one-hot state is what the model goes on with, and the
-    gradient is that of its probabilities.
+    The latent is ``[h, s]``, the GRU's state and the stochastic part. :meth:`observe` samples the posterior, as
+    learning does: modes of many nearly even variables tell the networks less, and nothing that they have seen.
+    :meth:`next` takes the prior's mode, so that a plan has one value. Planning through categorical latents uses the
+    straight-through gradient: the one-hot state is what the model goes on with, and the gradient is that of its
+    probabilities.
 
     Rewards and termination are read off the latent that an action leads to.
 
@@ -136,9 +137,13 @@ class DreamerWorldModel(WorldModel):
         return {"latent": zeros[:, : self.latent_dim], "action": zeros[:, self.latent_dim :]}
 
     def observe(
-        self, obs: Tensor, memory: dict[str, Tensor] | None = None, episode_start: Tensor | None = None
+        self,
+        obs: Tensor,
+        memory: dict[str, Tensor] | None = None,
+        episode_start: Tensor | None = None,
+        generator: torch.Generator | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Mode of the posterior ``[B, Z]`` after ``obs [B, ...]``, given the latent and the action before.
+        """Sample of the posterior ``[B, Z]`` after ``obs [B, ...]``, given the latent and the action before.
 
         Its memory lacks the next action, which :meth:`remember_action` adds.
         """
@@ -151,7 +156,8 @@ class DreamerWorldModel(WorldModel):
             latent = latent.masked_fill(episode_start.unsqueeze(-1), 0)
             action = action.masked_fill(episode_start.unsqueeze(-1), 0)
         h = self.rssm.advance(*self.rssm.split(latent), action)
-        z = self.rssm.correct(h, self.coder.encode(obs))
+        noise = self.rssm.stochastic.noise(*lead, generator=generator, device=h.device)
+        z = self.rssm.correct(h, self.coder.encode(obs), noise)
         return z, {"latent": z, "action": torch.zeros_like(action)}
 
     def remember_action(self, memory: dict[str, Tensor], action: Tensor) -> dict[str, Tensor]:

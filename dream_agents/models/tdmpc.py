@@ -155,7 +155,11 @@ class ImplicitWorldModel(WorldModel):
         return self.encoder(obs)
 
     def observe(
-        self, obs: Tensor, memory: dict[str, Tensor] | None = None, episode_start: Tensor | None = None
+        self,
+        obs: Tensor,
+        memory: dict[str, Tensor] | None = None,
+        episode_start: Tensor | None = None,
+        generator: torch.Generator | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Encode ``obs``; the memory stays empty."""
         return self.encode(obs), {}

@@ -67,7 +67,11 @@ class PreparedTDMPC(WorldModel):
         self._two_hot, self._distribution = model.two_hot, distribution or model.policy_distribution
 
     def observe(
-        self, obs: Tensor, memory: dict[str, Tensor] | None = None, episode_start: Tensor | None = None
+        self,
+        obs: Tensor,
+        memory: dict[str, Tensor] | None = None,
+        episode_start: Tensor | None = None,
+        generator: torch.Generator | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Encode ``obs``; the memory stays empty."""
         return (self.model.encode(obs) if torch.is_grad_enabled() else self._encoder(obs)), {}

@@ -31,8 +31,7 @@ class GradientPlanner(ABC):
     :param terminal_value: whether the value at the horizon counts; False sums rewards, undiscounted (Eq. 12)
     :param max_gradient: largest norm of the gradient with respect to one action; None for any
     :param exploration_std: standard deviation of the noise on the executed action unless deterministic
-    :param expert_std: standard deviation of what a policy that imitates plans (BMPC's) is given; None for
-        ``exploration_std``
+    :param expert_std: standard deviation of what a policy that imitates plans (BMPC's) is given
     """
 
     horizon: int = 3
@@ -44,7 +43,7 @@ class GradientPlanner(ABC):
     terminal_value: bool = True
     max_gradient: float | None = None
     exploration_std: float = 0.3
-    expert_std: float | None = None
+    expert_std: float = 0.5
 
     def __post_init__(self) -> None:
         check_positive(self, horizon=self.horizon, candidates=self.candidates)
@@ -53,10 +52,9 @@ class GradientPlanner(ABC):
             raise ValueError(
                 f"{self}: iterations, step_size, uncertainty_coef and exploration_std must be at least 0"
             )
-        if self.expert_std is not None and self.expert_std <= 0:
+        if self.expert_std <= 0:
             raise ValueError(
-                f"{type(self).__name__}(expert_std={self.expert_std}): expert_std must be above 0, or None for "
-                "exploration_std"
+                f"{type(self).__name__}(expert_std={self.expert_std}): expert_std must be above 0"
             )
         if not 0 <= self.return_lambda <= 1:
             raise ValueError(
@@ -111,7 +109,7 @@ class GradientPlanner(ABC):
         value, best = objective.nan_to_num(-torch.inf).max(1)  # [B]
         first = actions[0, torch.arange(len(z), device=z.device), best]  # [B, A]
         action = first if deterministic else explore(first, self.exploration_std, generator)
-        std = torch.full_like(first, self.exploration_std if self.expert_std is None else self.expert_std)
+        std = torch.full_like(first, self.expert_std)
 
         def describe() -> dict[str, Tensor]:
             return {**info, "value": value, "candidate_spread": actions[0].std(1, correction=0).mean(1)}

@@ -111,18 +111,35 @@ def test_planning_gradient_points_where_the_return_grows(fitted):
 def test_recurrent_state_in_predict_is_the_unrolled_posterior(dreamer, observations):
     agent = dreamer().learn(30)
     model, state = agent.world_model, None
-    memory = model.initial_memory(2)
+    memory, decisions = model.initial_memory(2), np.zeros(2, int)
     for step in range(4):
         obs = observations(2, seed=step)
         start = np.array([step == 0, step in (0, 2)])
         action, state = agent.predict(obs, state, start, deterministic=True)
+        decisions[start] = 0
+        generator = torch.Generator().manual_seed(agent.policy.seed + int(decisions.sum()))
+        decisions += 1
         with torch.no_grad():
-            z, memory = model.observe(torch.from_numpy(obs), memory, torch.from_numpy(start))
+            z, memory = model.observe(torch.from_numpy(obs), memory, torch.from_numpy(start), generator)
             mean = model.policy(z).mean
         memory = model.remember_action(memory, mean)
         np.testing.assert_allclose(agent.policy.scale_action(action), mean, atol=1e-5)
         for ours, expected in zip(state, memory.values(), strict=False):
             np.testing.assert_allclose(ours, expected, atol=1e-5)
+
+
+def test_what_is_observed_is_a_sample_of_the_posterior(dreamer, observations):
+    model = dreamer().world_model
+    obs = torch.from_numpy(observations(1)).expand(4000, -1)
+    with torch.no_grad():
+        z, _ = model.observe(obs, generator=torch.Generator().manual_seed(0))
+        again, _ = model.observe(obs, generator=torch.Generator().manual_seed(0))
+        h, sampled = model.rssm.split(z)
+        embedding = model.coder.encode(obs[:1])
+        statistics = model.rssm.posterior(torch.cat((h[:1], embedding), -1))
+        expected = model.rssm.stochastic.probabilities(statistics).flatten()
+    assert torch.equal(z, again)
+    torch.testing.assert_close(sampled.mean(0), expected, atol=0.04, rtol=0)
 
 
 def test_history_matters_until_an_episode_starts(dreamer, observations):

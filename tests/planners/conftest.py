@@ -27,7 +27,7 @@ class PointMass(WorldModel):
         self.gain = nn.Parameter(torch.tensor(0.5))
         self.register_buffer("scales", torch.tensor([0.5, 1.0, 3.0]))
 
-    def observe(self, obs, memory=None, episode_start=None):
+    def observe(self, obs, memory=None, episode_start=None, generator=None):
         return obs, {}
 
     def next(self, z, action):

@@ -200,14 +200,17 @@ class TestExploration:
 
     @pytest.mark.parametrize("std", [0.05, 0.2])
     def test_dream_adds_gaussian_noise_unless_deterministic(self, std, make_model):
-        planner, model = make_planner("dream", candidates=2, exploration_std=std), make_model("V")
+        planner, model = (
+            make_planner("dream", candidates=2, exploration_std=std, expert_std=2 * std),
+            make_model("V"),
+        )
         decision = self.decide(planner, model, deterministic=True)
         assert torch.equal(decision.action, decision.mean)
         decision = self.decide(planner, model, deterministic=False)
         noise = (decision.action - decision.mean)[decision.mean.abs().amax(1) < 1 - 4 * std]
         assert noise.std(0).tolist() == pytest.approx([std, std], rel=0.1)
         assert noise.mean(0).abs().max() < 5 * std / len(noise) ** 0.5
-        torch.testing.assert_close(decision.std, torch.full((4000, 2), std))
+        torch.testing.assert_close(decision.std, torch.full((4000, 2), 2 * std))
 
     def test_mppi_adds_noise_of_its_own_spread_unless_deterministic(self, make_model):
         planner = make_planner("mppi", samples=30, policy_samples=0, elites=10, iterations=4)

@@ -1,5 +1,6 @@
 """Cameras whose frames are stacked by hand, and buffers for them."""
 
+import sys
 from collections import deque
 
 import numpy as np
@@ -143,3 +144,27 @@ def make_cameras():
 @pytest.fixture
 def same():
     return assert_same
+
+
+@pytest.fixture
+def lines_to_sample():
+    """How many lines of Python run while a buffer draws a batch of some size."""
+
+    def count_lines(buffer, batch_size):
+        count = 0
+
+        def trace(frame, event, argument):
+            nonlocal count
+            count += event == "line"
+            return trace
+
+        buffer.sample(4)
+        before = sys.gettrace()
+        sys.settrace(trace)
+        try:
+            buffer.sample(batch_size)
+        finally:
+            sys.settrace(before)
+        return count
+
+    return count_lines

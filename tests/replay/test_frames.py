@@ -1,7 +1,6 @@
 """Stacked images of which each frame is stored once, against a buffer that stores the stacks as they are."""
 
 import pickle
-import sys
 
 import gymnasium as gym
 import numpy as np
@@ -337,30 +336,13 @@ class TestReading:
         assert all(tensor.device.type == "meta" for tensor in batch[:4])
         assert batch.observations.shape == (4, 3, 9, 8, 8)
 
-    def test_no_python_loop_over_the_batch(self, make_buffer, make_cameras):
+    def test_no_python_loop_over_the_batch(self, make_buffer, make_cameras, lines_to_sample):
         buffer = make_buffer(400, n_envs=2)
         make_cameras(buffer, lengths=(60, 60)).play(190)
 
-        def lines(batch_size):
-            count = 0
-
-            def trace(frame, event, argument):
-                nonlocal count
-                count += event == "line"
-                return trace
-
-            before = sys.gettrace()
-            sys.settrace(trace)
-            try:
-                buffer.sample(batch_size)
-            finally:
-                sys.settrace(before)
-            return count
-
-        lines(4)
-        few = lines(64)
+        few = lines_to_sample(buffer, 64)
         assert 0 < few < 300
-        assert lines(2048) < 2 * few
+        assert lines_to_sample(buffer, 2048) < 2 * few
 
 
 class TestVecNormalize:

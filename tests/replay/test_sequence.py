@@ -1,7 +1,6 @@
 """Sampled sub-sequences against a plain record of everything that happened."""
 
 import pickle
-import sys
 from collections import Counter
 from typing import ClassVar
 
@@ -178,31 +177,14 @@ class TestSampling:
         assert torch.equal(draw(3), draw(3))
         assert not torch.equal(draw(3), draw(4))
 
-    def test_no_python_loop_over_the_batch(self):
+    def test_no_python_loop_over_the_batch(self, lines_to_sample):
         """As many lines of Python run for a large batch as for a small one."""
         world = World(make_buffer(400, n_envs=2), lengths=(60, 60))
         world.play(190)
 
-        def lines(batch_size):
-            count = 0
-
-            def trace(frame, event, argument):
-                nonlocal count
-                count += event == "line"
-                return trace
-
-            before = sys.gettrace()
-            sys.settrace(trace)
-            try:
-                world.buffer.sample(batch_size)
-            finally:
-                sys.settrace(before)
-            return count
-
-        lines(4)
-        few = lines(64)
+        few = lines_to_sample(world.buffer, 64)
         assert 0 < few < 300
-        assert lines(4096) < 2 * few  # a second round of draws is fine
+        assert lines_to_sample(world.buffer, 4096) < 2 * few  # a second round of draws is fine
 
 
 class TestEnds:
