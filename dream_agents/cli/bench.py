@@ -16,6 +16,9 @@ def bench(
     threads: Annotated[
         int | None, typer.Option(min=1, help="CPU threads; PyTorch's choice by default")
     ] = None,
+    bulk: Annotated[
+        bool, typer.Option("--bulk", help="measure evaluation in many environments, and nothing else")
+    ] = False,
 ) -> None:
     """Measure planning, updates, replay and control on this machine, with random weights."""
     import torch
@@ -24,6 +27,7 @@ def bench(
     from dream_agents.cli.options import check_output
     from dream_agents.evaluation import write_json
     from dream_agents.evaluation.benchmark import as_dict, describe_machine, run_benchmark
+    from dream_agents.evaluation.bulk_benchmark import run_bulk_benchmark
 
     if json is not None:
         check_output(json)
@@ -36,7 +40,8 @@ def bench(
         soft_wrap=True,
     )
     with notes.status("measuring") as status:
-        rows = run_benchmark(repeats, lambda step: status.update(f"measuring {step}"))
+        measure = run_bulk_benchmark if bulk else run_benchmark
+        rows = measure(repeats, progress=lambda step: status.update(f"measuring {step}"))
     table = Table("what", "figure", "unit", "asked for", "reached")
     for row in rows:
         asked = "" if row.target is None else f"{'at least' if row.at_least else 'at most'} {row.target:g}"

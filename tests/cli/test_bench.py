@@ -5,7 +5,8 @@ import shutil
 
 import pytest
 
-from dream_agents.evaluation import benchmark
+from dream_agents.evaluation import benchmark, bulk_benchmark
+from dream_agents.models.bmpc import BMPC_SIZES
 from dream_agents.models.tdmpc import TDMPC_SIZES, TDMPCSize
 
 ASKED = {
@@ -60,6 +61,25 @@ def test_without_a_compiler(dream_agents_command, small, monkeypatch, tmp_path):
 def test_compiled(dream_agents_command, small, tmp_path):
     _, measured = bench(dream_agents_command, tmp_path / "bench.json")
     assert_complete(measured, "compiled Dream-MPC")
+
+
+def test_bulk_evaluation(dream_agents_command, tmp_path, monkeypatch):
+    for sizes in (TDMPC_SIZES, BMPC_SIZES):
+        monkeypatch.setitem(sizes, "5M", TDMPCSize(16, 16, 16, 2, 2))
+    monkeypatch.setattr(bulk_benchmark, "ENVIRONMENT", "Pendulum-v1")
+    monkeypatch.setattr(bulk_benchmark, "N_ENVS", 3)
+    result = dream_agents_command("bench", "--bulk", "--repeats", 1, "--json", tmp_path / "bulk.json")
+    assert result.exit_code == 0, result.output
+    rows = json.loads((tmp_path / "bulk.json").read_text())["measurements"]
+    asked = [row for row in rows if row["target"] is not None]
+    assert [(row["name"], row["target"]) for row in asked] == [
+        ("3 environments in one batch / one after another, bmpc, 5M", 3)
+    ]
+    alone, together = [row["value"] for row in rows if row["unit"] == "decisions/s"][:2]
+    assert asked[0]["value"] == pytest.approx(together / alone)
+    milliseconds = [row["value"] for row in rows if row["unit"] == "ms"]
+    assert sum(milliseconds[:2]) == pytest.approx(1e3 / alone)
+    assert sum(milliseconds[2:4]) == pytest.approx(3e3 / together)
 
 
 def test_a_place_that_cannot_be_written_costs_no_measuring(dream_agents_command, tmp_path):
