@@ -95,6 +95,7 @@ def make_vec_env(
     :param monitor: wrap each in a `Monitor`, which reports episodes' returns and lengths
     :param options: further keyword arguments of `make_env` and of the environment
     :raises ValueError: if `n_envs` is not positive, or the arguments do not fit together
+    :raises ChildProcessError: if an environment cannot be made in a process of its own
     """
     from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv
 
@@ -114,7 +115,14 @@ def make_vec_env(
     kwargs = {"start_method": start_method} if in_processes else {}
     seeds = [None if seed is None else seed + rank for rank in range(n_envs)]
     makers = [partial(_make_one, id, one, monitor, options) for one in seeds]
-    vec_env: VecEnv = vec_env_class(makers, **kwargs)
+    try:
+        vec_env: VecEnv = vec_env_class(makers, **kwargs)
+    except (EOFError, ConnectionError) as error:
+        makers[0]().close()  # what it cannot do here either is raised here, where it can be read
+        raise ChildProcessError(
+            f"{id!r} can be made in this process, but not in one of its own, which has printed why; what registers "
+            'it has to be imported there, too: write "module:id", or use vec_env_cls="dummy"'
+        ) from error
     vec_env.seed(seed)
     return vec_env
 

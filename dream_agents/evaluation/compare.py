@@ -59,10 +59,9 @@ def compare(
     ready = {
         label: None if planner is None else planner_for(model, planner) for label, planner in named.items()
     }
-    own = not isinstance(env, VecEnv)
     about = {
         "checksum": "" if record is None else weights_checksum(model),
-        "env_kwargs": environment_options(model, env, env_kwargs) if own else dict(env_kwargs or {}),
+        "env_kwargs": environment_options(model, env, env_kwargs),
     }
     results: dict[str, EvaluationResult | None] = dict.fromkeys(ready)
     if record is not None:
@@ -86,7 +85,7 @@ def compare(
                 )
                 results[label] = part.whole(result)
         finally:
-            if own:
+            if not isinstance(env, VecEnv):
                 vec_env.close()
     return [one.first(episodes) for one in results.values() if one is not None]
 

@@ -78,9 +78,16 @@ def task_of(
 
 
 def environment_options(
-    model: BaseAlgorithm, env: EnvLike | None, env_kwargs: dict[str, Any] | None = None
+    model: BaseAlgorithm, env: EnvLike | VecEnv | None, env_kwargs: dict[str, Any] | None = None
 ) -> dict[str, Any]:
-    """Return the keyword arguments that :func:`task_of` makes the environment with, beside what is observed."""
+    """Return the keyword arguments that :func:`task_of` makes the environment with, beside what is observed.
+
+    Of environments that are made already, nothing is known but what is given here.
+    """
+    from stable_baselines3.common.vec_env import VecEnv
+
+    if isinstance(env, VecEnv):
+        return dict(env_kwargs or {})
     options = task_of(model, env, env_kwargs)[1]
     return {name: value for name, value in options.items() if name != "obs_type"}
 

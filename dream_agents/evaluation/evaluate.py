@@ -89,7 +89,7 @@ def evaluate(
     vec_env = evaluation_env_of(model, env, episodes, n_envs, vec_env_cls, env_kwargs)
     about = {
         "changed_options": changed_options(model, planner),
-        "env_kwargs": environment_options(model, env, env_kwargs) if own else dict(env_kwargs or {}),
+        "env_kwargs": environment_options(model, env, env_kwargs),
         "seed": seed,
         "deterministic": deterministic,
     }

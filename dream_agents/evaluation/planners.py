@@ -60,7 +60,7 @@ def _defaults(planner: Any) -> dict[str, Any]:
 
 def options_of(planner: Planner | None) -> dict[str, Any]:
     """Return the options of a planner, by name; none for planners that are no dataclasses."""
-    return dataclasses.asdict(planner) if dataclasses.is_dataclass(planner) else {}  # type: ignore[arg-type]
+    return dataclasses.asdict(planner) if dataclasses.is_dataclass(planner) else {}
 
 
 def planner_name(planner: Planner) -> str:

@@ -115,7 +115,7 @@ class EnvProcesses(VecEnv):
         """Call a method of environments."""
         return self._ask("env_method", method_name, *args, indices=indices, **kwargs)
 
-    def env_is_wrapped(self, wrapper_class: type[gym.Wrapper], indices: Any = None) -> list[bool]:  # type: ignore[type-arg]
+    def env_is_wrapped(self, wrapper_class: type[Any], indices: Any = None) -> list[bool]:
         """Tell which environments are wrapped in ``wrapper_class``."""
         return self._ask("env_is_wrapped", wrapper_class, indices=indices)
 

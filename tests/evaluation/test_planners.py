@@ -2,9 +2,9 @@
 
 import pytest
 
-from dream_agents import make_planner
+from dream_agents import make_planner, registry
 from dream_agents.evaluation import compare, evaluate
-from dream_agents.evaluation.planners import acting_with, planner_for
+from dream_agents.evaluation.planners import acting_with, planner_for, planner_name
 from dream_agents.planners.dream import DreamPlanner
 from dream_agents.planners.mppi import MPPIPlanner
 
@@ -64,3 +64,14 @@ def test_result_tells_what_the_name_alone_does_not(dreamer, planner, label):
     result = evaluate(dreamer, planner=planner, episodes=1, n_envs=1)
     assert result.planner_label == label
     assert result.to_dict()["changed_options"].items() <= result.planner_options.items()
+
+
+def test_planner_of_another_package_has_the_name_that_it_is_registered_under(dreamer, monkeypatch):
+    class Shooting(DreamPlanner):
+        pass
+
+    monkeypatch.setitem(registry.planners._registered, "shooting-star", Shooting)
+    assert planner_name(Shooting()) == "shooting-star"
+    dreamer.planner = Shooting()
+    assert evaluate(dreamer, episodes=1).planner == "shooting-star"
+    assert planner_for(dreamer, "shooting-star") is dreamer.planner

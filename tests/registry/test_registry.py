@@ -140,3 +140,23 @@ def test_registry_imports_nothing_heavy():
         sys.exit(f"imported {heavy}" if heavy else 0)
     """
     subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=True)
+
+
+class TestNameOf:
+    def test_names_lead_there_and_back(self, planners, install):
+        install("foo", {"foo": "foo_module:Foo"}, "class Foo: ...")
+        planners.register("mine")(int)
+        for name in ("counter", "foo", "mine"):
+            assert planners.name_of(planners.get(name)) == name
+        assert planners.name_of(str) is None
+
+    def test_name_that_was_taken_over_is_that_of_the_new_owner(self, planners):
+        from collections import Counter
+
+        planners.register("counter", override=True)(int)
+        assert planners.name_of(int) == "counter"
+        assert planners.name_of(Counter) is None
+
+    def test_broken_plugins_are_passed_over(self, planners, install):
+        install("broken", {"broken": "broken_module:Foo"}, "raise RuntimeError")
+        assert planners.name_of(str) is None

@@ -1,5 +1,6 @@
 """Many environments at once."""
 
+import gymnasium as gym
 import numpy as np
 import pytest
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecMonitor
@@ -91,3 +92,18 @@ def test_senseless_arguments(arguments, message):
 def test_task_info_sees_through_sb3s_wrappers():
     info = task_info(VecMonitor(make_vec_env("walker-walk")))
     assert (info.action_repeat, info.max_episode_steps, info.episodic) == (2, 500, False)
+
+
+class TestEnvironmentThatCannotBeMadeInAProcess:
+    def test_is_explained_where_it_cannot_be_made_here_either(self):
+        with pytest.raises(TypeError, match="unexpected keyword argument 'foo'"):
+            make_vec_env("Pendulum-v1", 1, vec_env_cls="subproc", foo=1)
+
+    def test_is_named_with_what_to_do_where_only_this_process_knows_it(self):
+        gym.register("tests/OnlyHere-v0", "gymnasium.envs.classic_control:PendulumEnv")
+        try:
+            with pytest.raises(ChildProcessError, match='"module:id"') as error:
+                make_vec_env("tests/OnlyHere-v0", 1, vec_env_cls="subproc", start_method="spawn")
+        finally:
+            del gym.registry["tests/OnlyHere-v0"]
+        assert "'tests/OnlyHere-v0' can be made in this process" in str(error.value)
