@@ -35,7 +35,7 @@ def run(**environment):
 def test_freed_blocks_are_not_cleared_again():
     made, faults = run()
     assert made
-    assert faults < 10_000  # 20 rounds of 16 MB in pages of 4 kB are 80,000; the heap may still grow by some of them
+    assert faults < 10_000  # 20 rounds of 16 MB in pages of 4 kB are 80,000; the heap may grow once more
 
 
 def test_the_users_setting_wins():
