@@ -46,7 +46,8 @@ def test_list_shows_what_is_here_and_what_is_elsewhere(dream_agents_command):
         if cells
     }
     assert list(rows) == zoo.names()
-    assert rows[NAME][1:] == ["dmc_walker-walk-v0", "dream", "966.1", "2.4 MB", "package"]
+    mean = f"{zoo.card(NAME).own_mean:.1f}"
+    assert rows[NAME][1:] == ["dmc_walker-walk-v0", "dream", mean, "2.4 MB", "package"]
     assert rows["tdmpc2-official/mw-button-press-topdown-wall-1"][1:] == [
         "metaworld_button-press-topdown-wall-v3",
         *("dream", "-", "-", "elsewhere"),
@@ -69,7 +70,7 @@ def test_list_is_filtered_and_machine_readable(dream_agents_command):
 def test_show_tells_what_the_card_says(dream_agents_command):
     shown = dream_agents_command("zoo", "show", NAME).stdout
     card = zoo.card(NAME)
-    for text in (card.sha256, "dmc_walker-walk-v0", "enc_dim=256", "966.1", "MIT"):
+    for text in (card.sha256, "dmc_walker-walk-v0", "enc_dim=256", f"{card.own_mean:.1f}", "MIT"):
         assert text in shown
     assert json.loads(dream_agents_command("zoo", "show", NAME, "--json").stdout)["sha256"] == card.sha256
     elsewhere = dream_agents_command("zoo", "show", "tdmpc2-official/cup-catch-1")
