@@ -12,11 +12,8 @@ from dream_agents.cli.console import console, progress_bars, say
 
 if TYPE_CHECKING:
     from dream_agents.agents.base import WorldModelAgent
-    from dream_agents.zoo import Card
 
-Name = Annotated[
-    str | None, typer.Option(help="An entry of the zoo. Default: the best one that is embedded.")
-]
+Name = Annotated[str, typer.Option(help="An entry of the zoo, as `dream-agents zoo list` names it.")]
 Episodes = Annotated[
     int | None,
     typer.Option(min=1, help="Episodes for each planner. Default: 1 to 5, by this machine's speed."),
@@ -32,7 +29,7 @@ _MOST_EPISODES = 5
 
 
 def demo(
-    name: Name = None,
+    name: Name = "dream_mpc-walker-walk",
     episodes: Episodes = None,
     seed: Seed = 0,
     video: Video = Path("demo.mp4"),
@@ -46,9 +43,9 @@ def demo(
 
     check_video_path(video)
     check_device(device)
-    card = zoo.card(name) if name is not None else _best_embedded()
+    card = zoo.card(name)
     say(f"{card.name}: {card.agent}, trained in {card.environment} for {card.decisions} decisions")
-    model = zoo.load(card.name if name is None else name, device=device)
+    model = zoo.load(name, device=device)
     count = episodes or _affordable_episodes(model)
     with progress_bars() as update:
         results = compare(model, _PLANNERS, episodes=count, seed=seed, progress=update)
@@ -56,19 +53,8 @@ def demo(
     _film(model, video, seed)
     say("")
     say(f"Train one yourself:  dream-agents train {card.environment} --model-size 1M --eval-every 5000")
-    say(
-        f"Compare planners:    dream-agents eval {name or card.name} --planner dream,policy --set dream.iterations=2"
-    )
+    say(f"Compare planners:    dream-agents eval {name} --planner dream,policy --set dream.iterations=2")
     say("Read on:             docs/quickstart.md, docs/planners.md, and `dream-agents --help`")
-
-
-def _best_embedded() -> Card:
-    from dream_agents import zoo
-
-    cards = [zoo.card(name) for name in zoo.names(offline=True)]
-    if not cards:
-        raise ValueError("this installation has no embedded model; name one with --name")
-    return max(cards, key=lambda card: card.own_mean)
 
 
 def _affordable_episodes(model: WorldModelAgent) -> int:

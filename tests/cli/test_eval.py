@@ -1,5 +1,6 @@
 import itertools
 import json
+import re
 import shutil
 import sys
 
@@ -275,24 +276,9 @@ class TestDemo:
         assert "pip install 'dream-agents[video]'" in result.stderr
         assert "dream-agents train tests/CliPendulum-v0" in result.stderr
 
-    def test_takes_the_best_embedded_entry(self, entry, dream_agents_command, tmp_path, monkeypatch):
-        model = zoo.load(entry, device="cpu")
-        entries = tmp_path / "entries"
-        for name, mean in (("tdmpc2-worse", -500.0), ("tdmpc2-better", -300.0), ("tdmpc2-unmeasured", None)):
-            common = {
-                "planner": "policy",
-                "std": 0.0,
-                "episodes": 1,
-                "seed": 0,
-                "ms_per_decision": 1.0,
-                "device": "cpu",
-            }
-            zoo.save(model, entries / name, results=[] if mean is None else [{**common, "mean": mean}])
-        monkeypatch.setattr("dream_agents.zoo.catalog.ENTRIES", entries)
-        monkeypatch.setattr("dream_agents.cli.demo._film", lambda *_: None)
-        result = dream_agents_command("demo", "--episodes", 1)
-        assert result.exit_code == 0, result.output
-        assert result.stderr.startswith("tdmpc2-better: tdmpc2, trained in tests/CliPendulum-v0")
+    def test_shows_an_embedded_entry_unless_told_otherwise(self, dream_agents_command):
+        (name,) = re.findall(r"\[default: +(\S+-walk)\]", dream_agents_command("demo", "--help").stdout)
+        assert name in zoo.names(offline=True)
 
     def test_video_of_another_format_is_refused_at_once(self, entry, dream_agents_command, monkeypatch):
         monkeypatch.setattr("dream_agents.zoo.load", lambda *_, **__: pytest.fail("it was started"))
@@ -310,4 +296,4 @@ class TestDemo:
         monkeypatch.setattr("dream_agents.zoo.catalog.ENTRIES", tmp_path)
         result = dream_agents_command("demo")
         assert result.exit_code == 2
-        assert "no embedded model" in result.stderr
+        assert "is not a zoo entry" in result.stderr
