@@ -15,6 +15,8 @@ from dream_agents.models.tdmpc import TDMPCSize
 from dream_agents.planners import Plan, make_planner
 from dream_agents.replay import SequenceBatch, SequenceReplayBuffer
 
+from .plain import PlainNetworks, cross_entropy, decode
+
 SIZE = TDMPCSize(enc_dim=12, mlp_dim=14, latent_dim=16, num_enc_layers=2, num_values=3)
 OBS, A, B = 4, 2, 6
 CONFIGS = {
@@ -30,38 +32,15 @@ CONFIGS = {
 }
 
 
-class PlainLearner:
+class PlainLearner(PlainNetworks):
     """What differs from TD-MPC2 as the paper writes it, one step and one dimension at a time."""
 
     def __init__(self, model, config, noise):
         self.config, self.noise, self.episodic, self.discount = config, noise, model.episodic, model.discount
         self.weights = {name: value.detach().double().clone() for name, value in model.state_dict().items()}
 
-    def weight(self, name, member):
-        return self.weights[name] if member is None else self.weights[name][member]
-
-    def linear(self, name, x, member=None):
-        return x @ self.weight(f"{name}.weight", member).T + self.weight(f"{name}.bias", member)
-
-    def normed(self, name, x, member=None, simnorm=False):
-        y = self.linear(name, x, member)
-        y = y - y.mean(-1, keepdim=True)
-        y = y / ((y**2).mean(-1, keepdim=True) + 1e-5).sqrt()
-        y = y * self.weight(f"{name}.ln.weight", member) + self.weight(f"{name}.ln.bias", member)
-        if not simnorm:
-            return y * torch.tanh(torch.log(1 + torch.exp(y)))
-        return torch.cat([group.exp() / group.exp().sum(-1, keepdim=True) for group in y.split(8, -1)], -1)
-
-    def head(self, name, x, member=None):
-        hidden = self.normed(f"{name}.1", self.normed(f"{name}.0", x, member), member)
-        return self.linear(f"{name}.2", hidden, member)
-
     def encode(self, obs):
         return self.normed("encoder.1", self.normed("encoder.0", obs), simnorm=True)
-
-    def next(self, z, a):
-        hidden = self.normed("dynamics.1", self.normed("dynamics.0", torch.cat((z, a), -1)))
-        return self.normed("dynamics.2", hidden, simnorm=True)
 
     def policy(self, z):
         mean, raw = self.head("policy_head", z).chunk(2, -1)
@@ -118,21 +97,6 @@ class PlainLearner:
             one = self.divergence(zs[t], t, batch) / scale - self.config.entropy_coef * A * entropy
             loss += self.config.temporal_coef**t * one.mean() / horizon
         return loss
-
-
-def bins():
-    return torch.linspace(-10, 10, 101, dtype=torch.float64)
-
-
-def cross_entropy(logits, x):
-    position = (torch.sign(x) * torch.log(1 + x.abs())).clamp(-10, 10)
-    target = (1 - (position[:, None] - bins()).abs() / 0.2).clamp(min=0)
-    return -(target * (logits - logits.exp().sum(-1, keepdim=True).log())).sum(-1).mean()
-
-
-def decode(logits):
-    mean = (logits.exp() / logits.exp().sum(-1, keepdim=True) * bins()).sum(-1)
-    return torch.sign(mean) * (torch.exp(mean.abs()) - 1)
 
 
 def make_model(episodic=False):

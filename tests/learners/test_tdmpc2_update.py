@@ -10,6 +10,8 @@ from dream_agents.learners.tdmpc2 import TDMPC2Config, TDMPC2Learner
 from dream_agents.models.tdmpc import TDMPCSize, TDMPCWorldModel
 from dream_agents.replay import SequenceBatch
 
+from .plain import PlainNetworks, cross_entropy, decode
+
 SIZE = TDMPCSize(enc_dim=12, mlp_dim=14, latent_dim=16, num_enc_layers=3, num_values=3, simnorm_dim=8)
 OBS, A, B = 4, 2, 6
 CONFIGS = {
@@ -27,7 +29,7 @@ CONFIGS = {
 }
 
 
-class PlainLearner:
+class PlainLearner(PlainNetworks):
     """The losses as the paper writes them: a loop over time and over Q-functions, dense two-hot targets."""
 
     def __init__(self, model, config, noise):
@@ -42,31 +44,8 @@ class PlainLearner:
 
     # ------------------------------------------------------------- networks
 
-    def weight(self, name, member):
-        return self.weights[name] if member is None else self.weights[name][member]
-
-    def linear(self, name, x, member=None):
-        return x @ self.weight(f"{name}.weight", member).T + self.weight(f"{name}.bias", member)
-
-    def normed(self, name, x, member=None, simnorm=False):
-        y = self.linear(name, x, member)
-        variance = ((y - y.mean(-1, keepdim=True)) ** 2).mean(-1, keepdim=True)
-        y = (y - y.mean(-1, keepdim=True)) / (variance + 1e-5).sqrt()
-        y = y * self.weight(f"{name}.ln.weight", member) + self.weight(f"{name}.ln.bias", member)
-        if not simnorm:
-            return y * torch.tanh(torch.log(1 + torch.exp(y)))
-        return torch.cat([group.exp() / group.exp().sum(-1, keepdim=True) for group in y.split(8, -1)], -1)
-
-    def head(self, name, x, member=None):
-        hidden = self.normed(f"{name}.1", self.normed(f"{name}.0", x, member), member)
-        return self.linear(f"{name}.2", hidden, member)
-
     def encode(self, obs):
         return self.normed("encoder.2", self.normed("encoder.1", self.normed("encoder.0", obs)), simnorm=True)
-
-    def next(self, z, a):
-        hidden = self.normed("dynamics.1", self.normed("dynamics.0", torch.cat((z, a), -1)))
-        return self.normed("dynamics.2", hidden, simnorm=True)
 
     def q(self, network, m, z, a):
         return decode(self.head(network, torch.cat((z, a), -1), m))
@@ -122,22 +101,6 @@ class PlainLearner:
             objective = (q / scale + self.config.entropy_coef * entropy).mean()
             loss -= self.config.temporal_coef**t * objective / len(zs)
         return loss, values[0]
-
-
-def bins():
-    return torch.linspace(-10, 10, 101, dtype=torch.float64)
-
-
-def cross_entropy(logits, x):
-    """Against the two-hot target of x, as hat functions around the bins."""
-    position = (torch.sign(x) * torch.log(1 + x.abs())).clamp(-10, 10)
-    target = (1 - (position[:, None] - bins()).abs() / 0.2).clamp(min=0)
-    return -(target * (logits - logits.exp().sum(-1, keepdim=True).log())).sum(-1).mean()
-
-
-def decode(logits):
-    mean = (logits.exp() / logits.exp().sum(-1, keepdim=True) * bins()).sum(-1)
-    return torch.sign(mean) * (torch.exp(mean.abs()) - 1)
 
 
 def clipped_gradients(loss, weights, largest):
