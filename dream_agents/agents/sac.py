@@ -19,7 +19,7 @@ from dream_agents.agents.checkpoint import (
     restore_training_state,
     save_checkpoint,
 )
-from dream_agents.agents.saving import read_attributes
+from dream_agents.agents.saving import read_attributes, reopen_task
 from dream_agents.agents.task import TrainingTask, check_obs_type, check_spaces
 from dream_agents.registry import UnknownNameError
 from dream_agents.wrappers import make_vec_env, task_info
@@ -187,11 +187,7 @@ class SAC(stable_baselines3.SAC):
             raise ValueError(
                 f"{path} was not saved by {cls.__name__}, but by another agent; load it with that one"
             )
-        task: TrainingTask = saved["task"]
-        if env is not None:
-            names = ("obs_type", "env_kwargs", "n_envs", "vec_env_cls")
-            task = task.changed_to(env, **{name: kwargs.pop(name) for name in names if name in kwargs})
-            env = task.make(env)
+        task, env = reopen_task(saved["task"], env, kwargs)
         agent = super().load(path, env, **kwargs)
         agent.task = cast("PlainTask", task)
         return agent

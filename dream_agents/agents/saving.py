@@ -9,6 +9,7 @@ from zipfile import BadZipFile, ZipFile
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.save_util import json_to_data, open_path
 from stable_baselines3.common.type_aliases import GymEnv
+from stable_baselines3.common.vec_env import VecEnv
 
 from dream_agents.agents.checkpoint import (
     AGENT_FILE,
@@ -76,11 +77,7 @@ class SavedAgent(OffPolicyAlgorithm):
         :raises ValueError: for those that decide which weights there are, and for files of other agents
         """
         saved = read_attributes(path)
-        task: TrainingTask = saved["task"]
-        if env is not None:
-            given = {name: kwargs.pop(name) for name in _TASK_OPTIONS if name in kwargs}
-            task = task.changed_to(env, **given)
-            env = task.make(env)
+        task, env = reopen_task(saved["task"], env, kwargs)
         agent = super().load(path, env, **_attributes(kwargs, saved))
         agent.task = task
         return agent
@@ -108,6 +105,23 @@ class SavedAgent(OffPolicyAlgorithm):
         agent = cls.load(checkpoint / AGENT_FILE, env, **kwargs)
         restore_training_state(cast("WorldModelAgent", agent), checkpoint)
         return agent
+
+
+def reopen_task(
+    task: TrainingTask, env: GymEnv | str | None, kwargs: dict[str, Any]
+) -> tuple[TrainingTask, VecEnv | None]:
+    """Make the environments that a loaded agent goes on in.
+
+    :param task: the saved agent's
+    :param env: as ``load`` takes it; None for no environments
+    :param kwargs: given to ``load``; those that say how environments are made are taken out
+    :return: how they are made, and they themselves
+    """
+    if env is None:
+        return task, None
+    given = {name: kwargs.pop(name) for name in _TASK_OPTIONS if name in kwargs}
+    task = task.changed_to(env, **given)
+    return task, task.make(env)
 
 
 def read_attributes(path: str | Path | Any) -> dict[str, Any]:
