@@ -7,7 +7,7 @@ import torch
 from dream_agents import zoo
 from dream_agents.zoo import catalog
 
-from ..zoo.hub_server import TOKEN, HubServer
+from ..zoo.hub_server import TOKEN, served
 
 NAME = "dream_mpc-walker-walk"
 COMMANDS = ("list", "show", "verify", "export", "push", "download")
@@ -22,12 +22,9 @@ def cache(monkeypatch, tmp_path_factory):
 
 @pytest.fixture
 def hub(monkeypatch):
-    server = HubServer()
-    monkeypatch.setenv("HF_ENDPOINT", server.url)
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
-    monkeypatch.setenv("HF_TOKEN", TOKEN)
-    yield server
-    server.close()
+    with served(monkeypatch) as server:
+        monkeypatch.setenv("HF_TOKEN", TOKEN)
+        yield server
 
 
 def test_help_names_every_command(dream_agents_command):

@@ -19,9 +19,13 @@ import json
 import sys
 import threading
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar
+
+import pytest
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 TOKEN = "hf_a_token_that_may_write"
@@ -194,3 +198,15 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer_json(self, data: dict[str, Any]) -> None:
         self._answer(200, {"Content-Type": "application/json"}, json.dumps(data).encode())
+
+
+@contextmanager
+def served(monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
+    """A server that the hub's client takes for the hub."""
+    server = HubServer()
+    monkeypatch.setenv("HF_ENDPOINT", server.url)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
+    try:
+        yield server
+    finally:
+        server.close()

@@ -20,20 +20,17 @@ from dream_agents.zoo.fetching import fetch
 from dream_agents.zoo.files import checksum
 from dream_agents.zoo.tdmpc2_import import to_tdmpc2_state_dict
 
-from .hub_server import COMMIT, HubServer
+from .hub_server import COMMIT, HubServer, served
 
 NAME, KEY = "tdmpc2-official/pendulum-swingup-2", "nicklashansen/tdmpc2/dmcontrol/pendulum-swingup-2.pt"
 
 
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
-    server = HubServer()
-    monkeypatch.setenv("HF_ENDPOINT", server.url)
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
-    monkeypatch.delenv("HF_TOKEN", raising=False)
-    monkeypatch.setattr("time.sleep", lambda seconds: None)  # between the client's tries
-    yield server
-    server.close()
+    with served(monkeypatch) as server:
+        monkeypatch.delenv("HF_TOKEN", raising=False)
+        monkeypatch.setattr("time.sleep", lambda seconds: None)  # between the client's tries
+        yield server
 
 
 @pytest.fixture(scope="module")

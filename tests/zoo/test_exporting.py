@@ -11,17 +11,14 @@ from dream_agents.agents.base import WorldModelAgent
 from dream_agents.zoo import ZooError
 
 from .conftest import SIZE
-from .hub_server import TOKEN, HubServer
+from .hub_server import TOKEN, HubServer, served
 
 
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
-    server = HubServer()
-    monkeypatch.setenv("HF_ENDPOINT", server.url)
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
-    monkeypatch.setenv("HF_TOKEN", TOKEN)
-    yield server
-    server.close()
+    with served(monkeypatch) as server:
+        monkeypatch.setenv("HF_TOKEN", TOKEN)
+        yield server
 
 
 def assert_same_weights(one: torch.nn.Module, other: torch.nn.Module) -> None:
