@@ -26,13 +26,15 @@ class DreamerConfig:
 
     :param sequence_length: L, steps of a replayed sequence
     :param horizon: H, imagined steps
+    :param imagine_last: imagination starts from the last so many steps of each sequence, 0 for all of them
     :param dynamics_coef: weight of the KL divergence that trains the prior
     :param representation_coef: weight of the KL divergence that trains the posterior
     :param free_nats: KL divergences below this are not trained
     :param return_lambda: lambda of the returns
     :param entropy_coef: eta, weight of the actor's entropy
     :param actor_gradient: "reinforce" (DreamerV3), or "dynamics" for backpropagation through the model (Dreamer)
-    :param return_decay: rate at which the range of the returns, which scales advantages, is forgotten
+    :param normalize_returns: whether the actor's objective is divided by the range of the returns
+    :param return_decay: rate at which that range is forgotten
     :param slow_value_coef: weight of the value's distance to its moving average
     :param replay_value_coef: weight of the value's loss on the replayed rewards
     :param actor_lr_scale: learning rate of actor and value relative to the world model's
@@ -45,12 +47,14 @@ class DreamerConfig:
 
     sequence_length: int = 64
     horizon: int = 15
+    imagine_last: int = 0
     dynamics_coef: float = 1.0
     representation_coef: float = 0.1
     free_nats: float = 1.0
     return_lambda: float = 0.95
     entropy_coef: float = 3e-4
     actor_gradient: str = "reinforce"
+    normalize_returns: bool = True
     return_decay: float = 0.99
     slow_value_coef: float = 1.0
     replay_value_coef: float = 0.3
@@ -70,6 +74,10 @@ class DreamerConfig:
         for name in ("horizon", "sequence_length"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} is too short; use at least 1")
+        if not 0 <= self.imagine_last <= self.sequence_length:
+            raise ValueError(
+                f"imagine_last={self.imagine_last} must be from 0 to sequence_length={self.sequence_length}"
+            )
 
 
 @dataclass
@@ -81,6 +89,7 @@ class GaussianDreamerConfig(DreamerConfig):
     free_nats: float = 3.0
     entropy_coef: float = 0.0
     actor_gradient: str = "dynamics"
+    normalize_returns: bool = False
     slow_value_coef: float = 0.0
     replay_value_coef: float = 0.0
     actor_lr_scale: float = 8 / 60
@@ -195,6 +204,8 @@ class DreamerLearner(Learner):
         metrics["train/grad_norm"] = self._step("model", loss)
         batch.remember(latents)
         dynamics = self.config.actor_gradient == "dynamics"
+        if self.config.imagine_last > 0:
+            latents, batch = latents[-self.config.imagine_last :], batch.last(self.config.imagine_last)
         with torch.set_grad_enabled(dynamics), self._autocast():
             states, actions = self.imagine(latents.flatten(0, 1))
         with self._autocast():
@@ -271,9 +282,9 @@ class DreamerLearner(Learner):
     ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """Losses of actor and critic, and metrics.
 
-        :param states: imagined latents ``[H + 1, N, Z]``, from every replayed one
+        :param states: imagined latents ``[H + 1, N, Z]``, from every step of ``batch``
         :param actions: ``[H, N, A]``
-        :param batch: what was replayed
+        :param batch: what was replayed there
         """
         model, config = self.world_model, self.config
         features = states.detach()
@@ -310,20 +321,23 @@ class DreamerLearner(Learner):
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The actor's loss (Hafner et al. 2025, Eq. 6; 2020, Eq. 7); each argument is ``[H, N, ...]``."""
         config = self.config
-        if config.actor_gradient == "dynamics":
-            return -(weights * returns).mean(), {"train/policy_loss": -(weights * returns).detach().mean()}
-        scale = self.return_range.update(returns)
-        advantages = (returns - values) / scale
+        scale = (
+            self.return_range.update(returns) if config.normalize_returns else torch.ones_like(returns[0, 0])
+        )
         distribution = self.world_model.policy(features)
-        entropy = distribution.entropy  # [H, N]
-        objective = distribution.log_prob(actions) * advantages + config.entropy_coef * entropy
+        metrics = {"train/return_scale": scale}
+        if config.actor_gradient == "dynamics":
+            objective = returns / scale  # [H, N]
+        else:
+            advantages = (returns - values) / scale
+            objective = distribution.log_prob(actions) * advantages
+            metrics["train/advantage"] = advantages.abs().mean()
+        if config.entropy_coef > 0:
+            entropy = distribution.entropy
+            objective = objective + config.entropy_coef * entropy
+            metrics["train/policy_entropy"] = entropy.mean()
         loss = -(weights * objective).mean()
-        metrics = {
-            "train/policy_loss": loss,
-            "train/policy_entropy": entropy.mean(),
-            "train/return_scale": scale,
-            "train/advantage": advantages.abs().mean(),
-        }
+        metrics["train/policy_loss"] = loss
         return loss, {name: metric.detach() for name, metric in metrics.items()}
 
     def _value_loss(self, outputs: Tensor, returns: Tensor, slow: Tensor) -> Tensor:

@@ -32,6 +32,11 @@ class StreamBatch(NamedTuple):
     #: stores the observations' latents ``[L, B, Z]``, as contexts of batches to come
     remember: Callable[[Tensor], None]
 
+    def last(self, steps: int) -> StreamBatch:
+        """The last steps of each stretch; ``remember`` still takes all of them."""
+        names = ("observations", "actions", "rewards", "terminated", "is_first")
+        return self._replace(context=None, **{name: getattr(self, name)[-steps:] for name in names})
+
 
 class StreamReplayBuffer(SequenceReplayBuffer):
     """Uniform replay of ``sequence_length`` successive observations of one environment, whatever episodes they are of.

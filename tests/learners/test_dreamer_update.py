@@ -174,3 +174,34 @@ def test_context_matters_and_stops_at_the_start_of_an_episode():
         latents.append(learner.model_loss(make_batch(context=given))[1])
     assert not torch.allclose(latents[0][0], latents[1][0])
     torch.testing.assert_close(latents[0][3:, 1], latents[1][3:, 1])
+
+
+def test_imagination_starts_from_the_last_steps_only():
+    learner = make_learner(imagine_last=2)
+    starts = []
+    imagine = learner.imagine
+    learner.imagine = lambda z: (starts.append(z), imagine(z))[1]
+    remembered = []
+    learner.update(make_batch(remember=remembered.append))
+    torch.testing.assert_close(starts[0], remembered[0][-2:].flatten(0, 1))
+    assert len(remembered[0]) == LENGTH
+
+
+@pytest.mark.parametrize("normalize", [True, False])
+def test_actor_through_the_dynamics(normalize):
+    options = {"actor_gradient": "dynamics", "entropy_coef": 0.1, "normalize_returns": normalize}
+    learner = make_learner(**options)
+    features = torch.randn(4, 5, learner.world_model.latent_dim)
+    returns = 1e3 * torch.randn(4, 5)
+    weights = torch.rand(4, 5)
+    loss, metrics = learner._actor_loss(features, torch.zeros(4, 5, 2), returns, torch.zeros(4, 5), weights)
+    low, high = 0.01 * np.quantile(returns, [0.05, 0.95])  # the first step of the moving average
+    scale = high - low if normalize else 1.0
+    entropy = learner.world_model.policy(features).entropy
+    torch.testing.assert_close(loss, -(weights * (returns / scale + 0.1 * entropy)).mean().float())
+    assert metrics["train/return_scale"].item() == pytest.approx(scale, rel=1e-4)
+
+
+def test_imagine_last_that_is_longer_than_a_sequence_is_refused():
+    with pytest.raises(ValueError, match="imagine_last=8 must be from 0 to sequence_length=7"):
+        DreamerConfig(sequence_length=7, imagine_last=8)
