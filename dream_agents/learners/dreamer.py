@@ -27,6 +27,7 @@ class DreamerConfig:
     :param sequence_length: L, steps of a replayed sequence
     :param horizon: H, imagined steps
     :param imagine_last: imagination starts from the last so many steps of each sequence, 0 for all of them
+    :param observation_coef: weight of the squared error of reconstructions; 0.5 makes it a Gaussian's of unit variance
     :param dynamics_coef: weight of the KL divergence that trains the prior
     :param representation_coef: weight of the KL divergence that trains the posterior
     :param free_nats: KL divergences below this are not trained
@@ -48,6 +49,7 @@ class DreamerConfig:
     sequence_length: int = 64
     horizon: int = 15
     imagine_last: int = 0
+    observation_coef: float = 1.0
     dynamics_coef: float = 1.0
     representation_coef: float = 0.1
     free_nats: float = 1.0
@@ -85,6 +87,7 @@ class GaussianDreamerConfig(DreamerConfig):
     """Hyperparameters with the defaults of Dreamer as the paper of Dream-MPC used it (Table 16)."""
 
     sequence_length: int = 50
+    observation_coef: float = 0.5
     representation_coef: float = 1.0
     free_nats: float = 3.0
     entropy_coef: float = 0.0
@@ -247,7 +250,11 @@ class DreamerLearner(Learner):
         if model.episodic:
             logits = model.termination_logit(latents)
             losses["termination"] = F.binary_cross_entropy_with_logits(logits, batch.terminated)
-        weights = {"dynamics": config.dynamics_coef, "representation": config.representation_coef}
+        weights = {
+            "observation": config.observation_coef,
+            "dynamics": config.dynamics_coef,
+            "representation": config.representation_coef,
+        }
         loss = torch.stack([weights.get(name, 1.0) * part for name, part in losses.items()]).sum()
         metrics = {f"train/{name}_loss": part.detach() for name, part in losses.items()}
         metrics |= {

@@ -39,8 +39,8 @@ class VectorCoder(nn.Module):
         return self.encoder(self._target(obs))
 
     def loss(self, z: Tensor, obs: Tensor) -> Tensor:
-        """Half the squared error ``[...]`` of what latents ``[..., Z]`` say about observations, summed over entries."""
-        return 0.5 * (self.decoder(z).float() - self._target(obs)).square().sum(-1)
+        """Squared error ``[...]`` of what latents ``[..., Z]`` say about observations, summed over entries."""
+        return (self.decoder(z).float() - self._target(obs)).square().sum(-1)
 
     def _target(self, obs: Tensor) -> Tensor:
         return symlog(obs) if self.squash else obs
@@ -86,10 +86,10 @@ class ImageCoder(nn.Module):
         return self.encoder(self._target(images)).flatten(1).view(*obs.shape[:-3], -1)
 
     def loss(self, z: Tensor, obs: Tensor) -> Tensor:
-        """Half the squared error ``[...]`` of what latents ``[..., Z]`` say about images, summed over pixels."""
+        """Squared error ``[...]`` of what latents ``[..., Z]`` say about images, summed over pixels."""
         corner = self.spread(z).reshape(-1, *self._corner).contiguous(memory_format=torch.channels_last)
         error = self.decoder(corner).float() - self._target(obs.reshape(-1, *obs.shape[-3:]))
-        return 0.5 * error.square().sum((1, 2, 3)).view(obs.shape[:-3])
+        return error.square().sum((1, 2, 3)).view(obs.shape[:-3])
 
     def _target(self, images: Tensor) -> Tensor:
         """Bytes as numbers in [-0.5, 0.5), rounded down to the colour depth."""

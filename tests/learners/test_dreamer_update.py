@@ -133,12 +133,31 @@ def test_divergences_below_the_free_nats_are_not_trained():
     assert all(p.grad.any() for p in learner.world_model.rssm.prior.parameters())
 
 
-def test_world_models_loss_is_the_weighted_sum():
-    learner = make_learner(dynamics_coef=0.5, free_nats=0.2)
+@pytest.mark.parametrize(
+    ("latent", "observation", "representation"), [("categorical", 1, 0.1), ("gaussian", 0.5, 1)]
+)
+def test_world_models_loss_is_the_weighted_sum(latent, observation, representation):
+    learner = make_learner(latent, dynamics_coef=0.3, free_nats=0.2)
     _, _, metrics = learner.model_loss(make_batch())
-    parts = {name: metrics[f"train/{name}_loss"] for name in ("observation", "reward", "termination")}
-    kl = 0.5 * metrics["train/dynamics_loss"] + 0.1 * metrics["train/representation_loss"]
-    torch.testing.assert_close(metrics["train/loss"], sum(parts.values()) + kl)
+    weights = {
+        "observation": observation,
+        "reward": 1,
+        "termination": 1,
+        "dynamics": 0.3,
+        "representation": representation,
+    }
+    expected = sum(weight * metrics[f"train/{name}_loss"] for name, weight in weights.items())
+    torch.testing.assert_close(metrics["train/loss"], expected)
+
+
+def test_reconstruction_is_of_symlog_observations():
+    learner, batch = make_learner(), make_batch()
+    _, latents, metrics = learner.model_loss(batch)
+    observations = batch.observations.numpy()
+    target = np.sign(observations) * np.log1p(np.abs(observations))
+    error = learner.world_model.coder.decoder(latents).detach().numpy() - target
+    expected = (error.astype(np.float64) ** 2).sum(-1).mean()
+    assert metrics["train/observation_loss"].item() == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize("latent", BACKBONES)
