@@ -5,7 +5,6 @@ Shapes: L steps of B replayed sequences, H imagined steps from each of N = L * B
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
@@ -14,90 +13,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dream_agents.learners.base import Learner
+from dream_agents.learners.dreamer_config import DreamerConfig, GaussianDreamerConfig
 from dream_agents.models.base import WorldModel
 from dream_agents.models.dreamer import DreamerSize, DreamerWorldModel
 from dream_agents.models.heads import ClampedGaussian
 from dream_agents.replay.stream import StreamBatch, StreamReplayBuffer
-
-
-@dataclass
-class DreamerConfig:
-    """Hyperparameters of the learner, with DreamerV3's defaults.
-
-    :param sequence_length: L, steps of a replayed sequence
-    :param horizon: H, imagined steps
-    :param imagine_last: imagination starts from the last so many steps of each sequence, 0 for all of them
-    :param observation_coef: weight of the squared error of reconstructions; 0.5 makes it a Gaussian's of unit variance
-    :param dynamics_coef: weight of the KL divergence that trains the prior
-    :param representation_coef: weight of the KL divergence that trains the posterior
-    :param free_nats: KL divergences below this are not trained
-    :param return_lambda: lambda of the returns
-    :param entropy_coef: eta, weight of the actor's entropy
-    :param actor_gradient: "reinforce" (DreamerV3), or "dynamics" for backpropagation through the model (Dreamer)
-    :param normalize_returns: whether the actor's objective is divided by the range of the returns
-    :param return_decay: rate at which that range is forgotten
-    :param slow_value_coef: weight of the value's distance to its moving average
-    :param replay_value_coef: weight of the value's loss on the replayed rewards
-    :param actor_lr_scale: learning rate of actor and value relative to the world model's
-    :param model_clip_norm: largest gradient norm of the world model
-    :param actor_clip_norm: largest gradient norm of actor and value
-    :param adam_eps: Adam's epsilon
-    :param autocast: "bfloat16" runs the networks under autocast, None in float32; "auto" is bfloat16 where the
-        processor multiplies in it
-    """
-
-    sequence_length: int = 64
-    horizon: int = 15
-    imagine_last: int = 0
-    observation_coef: float = 1.0
-    dynamics_coef: float = 1.0
-    representation_coef: float = 0.1
-    free_nats: float = 1.0
-    return_lambda: float = 0.95
-    entropy_coef: float = 3e-4
-    actor_gradient: str = "reinforce"
-    normalize_returns: bool = True
-    return_decay: float = 0.99
-    slow_value_coef: float = 1.0
-    replay_value_coef: float = 0.3
-    actor_lr_scale: float = 0.3
-    model_clip_norm: float = 1000.0
-    actor_clip_norm: float = 100.0
-    adam_eps: float = 1e-8
-    autocast: str | None = "auto"
-
-    def __post_init__(self) -> None:
-        if self.autocast not in (None, "auto", "bfloat16"):
-            raise ValueError(f'autocast={self.autocast!r} is not known; use "auto", "bfloat16" or None')
-        if self.actor_gradient not in ("reinforce", "dynamics"):
-            raise ValueError(
-                f'actor_gradient="{self.actor_gradient}" is not known; use "reinforce" or "dynamics"'
-            )
-        for name in ("horizon", "sequence_length"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)} is too short; use at least 1")
-        if not 0 <= self.imagine_last <= self.sequence_length:
-            raise ValueError(
-                f"imagine_last={self.imagine_last} must be from 0 to sequence_length={self.sequence_length}"
-            )
-
-
-@dataclass
-class GaussianDreamerConfig(DreamerConfig):
-    """Hyperparameters with the defaults of Dreamer as the paper of Dream-MPC used it (Table 16)."""
-
-    sequence_length: int = 50
-    observation_coef: float = 0.5
-    representation_coef: float = 1.0
-    free_nats: float = 3.0
-    entropy_coef: float = 0.0
-    actor_gradient: str = "dynamics"
-    normalize_returns: bool = False
-    slow_value_coef: float = 0.0
-    replay_value_coef: float = 0.0
-    actor_lr_scale: float = 8 / 60
-    model_clip_norm: float = 100.0
-    adam_eps: float = 1e-7
 
 
 class ReturnRange:
@@ -331,18 +251,19 @@ class DreamerLearner(Learner):
         scale = (
             self.return_range.update(returns) if config.normalize_returns else torch.ones_like(returns[0, 0])
         )
-        distribution = self.world_model.policy(features)
         metrics = {"train/return_scale": scale}
-        if config.actor_gradient == "dynamics":
-            objective = returns / scale  # [H, N]
-        else:
-            advantages = (returns - values) / scale
-            objective = distribution.log_prob(actions) * advantages
-            metrics["train/advantage"] = advantages.abs().mean()
-        if config.entropy_coef > 0:
-            entropy = distribution.entropy
-            objective = objective + config.entropy_coef * entropy
-            metrics["train/policy_entropy"] = entropy.mean()
+        objective = returns / scale  # [H, N]
+        reinforce = config.actor_gradient == "reinforce"
+        if reinforce or config.entropy_coef > 0:
+            distribution = self.world_model.policy(features)
+            if reinforce:
+                advantages = (returns - values) / scale
+                objective = distribution.log_prob(actions) * advantages
+                metrics["train/advantage"] = advantages.abs().mean()
+            if config.entropy_coef > 0:
+                entropy = distribution.entropy
+                objective = objective + config.entropy_coef * entropy
+                metrics["train/policy_entropy"] = entropy.mean()
         loss = -(weights * objective).mean()
         metrics["train/policy_loss"] = loss
         return loss, {name: metric.detach() for name, metric in metrics.items()}

@@ -103,7 +103,8 @@ def ours(precision: str, actor: str) -> tuple[Callable[[], object], int]:
     """Return an update of this package's learner, and how many parameters it trains."""
     import torch
 
-    from dream_agents.learners.dreamer import DreamerConfig, DreamerLearner
+    from dream_agents.learners.dreamer import DreamerLearner
+    from dream_agents.learners.dreamer_config import DreamerConfig
     from dream_agents.models.dreamer import DreamerSize, DreamerWorldModel
     from dream_agents.replay.stream import StreamBatch
 

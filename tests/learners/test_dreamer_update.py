@@ -6,12 +6,11 @@ import torch
 
 from dream_agents.learners.dreamer import (
     DreamerBackbone,
-    DreamerConfig,
     GaussianDreamerBackbone,
-    GaussianDreamerConfig,
     ReturnRange,
     lambda_returns,
 )
+from dream_agents.learners.dreamer_config import DreamerConfig, GaussianDreamerConfig
 from dream_agents.models.dreamer import DreamerSize
 from dream_agents.models.symexp import SymexpTwoHot
 from dream_agents.replay.stream import StreamBatch
