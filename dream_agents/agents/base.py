@@ -22,6 +22,7 @@ from stable_baselines3.common.type_aliases import (
 from stable_baselines3.common.vec_env import VecEnv
 
 from dream_agents.agents.decision import with_action
+from dream_agents.agents.learning_rate import make_schedule
 from dream_agents.agents.policy import WorldModelPolicy
 from dream_agents.agents.saving import SavedAgent
 from dream_agents.agents.task import (
@@ -72,7 +73,8 @@ class WorldModelAgent(SavedAgent):
     :param env_kwargs: keyword arguments of the environment, where ``env`` is an id
     :param n_envs: environments side by side, where ``env`` is an id
     :param vec_env_cls: "dummy" or "subproc" (a process each), where ``env`` is an id
-    :param learning_rate: learning rate, or a schedule of the remaining progress (1 to 0)
+    :param learning_rate: learning rate, a schedule of the remaining progress (1 to 0), or e.g. "lin_1e-3" for a rate
+        that falls linearly to 0
     :param buffer_size: slots of the replay buffer
     :param learning_starts: random decisions before learning; None for TD-MPC2's max(1000, 5 episodes)
     :param batch_size: sub-sequences an update
@@ -118,7 +120,7 @@ class WorldModelAgent(SavedAgent):
         env_kwargs: dict[str, Any] | None = None,
         n_envs: int = 1,
         vec_env_cls: str = "dummy",
-        learning_rate: float | Schedule = 3e-4,
+        learning_rate: float | str | Schedule = 3e-4,
         buffer_size: int = 1_000_000,
         learning_starts: int | None = None,
         batch_size: int = 256,
@@ -145,6 +147,7 @@ class WorldModelAgent(SavedAgent):
 
         if isinstance(env, str) and env in self.policy_aliases:
             env, policy = policy, env  # type: ignore[assignment]  # Stable-Baselines3's order of these two
+        learning_rate = make_schedule(learning_rate)
         if n_steps != 1:
             raise ValueError(
                 f"n_steps={n_steps}: the targets of world models have one step; leave n_steps at 1"

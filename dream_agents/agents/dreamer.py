@@ -42,7 +42,7 @@ class DreamerV3(WorldModelAgent):
         backbone: str = "dreamer",
         planner: str | Planner = "policy",
         model_size: Any = "1M",
-        learning_rate: float | Schedule = 3e-4,
+        learning_rate: float | str | Schedule = 3e-4,
         learning_starts: int | None = 1000,
         batch_size: int = 16,
         tau: float = 0.02,
