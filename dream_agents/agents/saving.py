@@ -17,6 +17,7 @@ from dream_agents.agents.checkpoint import (
     restore_training_state,
     save_checkpoint,
 )
+from dream_agents.agents.learning_rate import make_schedule
 from dream_agents.agents.task import TrainingTask, make_config
 from dream_agents.planners import Memory, make_planner
 from dream_agents.wrappers import task_info
@@ -161,4 +162,6 @@ def _attributes(kwargs: dict[str, Any], saved: dict[str, Any]) -> dict[str, Any]
     if "learner_kwargs" in rest:
         config = saved["learner_config"]
         attributes["learner_config"] = make_config(type(config), vars(config) | rest.pop("learner_kwargs"))
+    if "learning_rate" in rest:
+        attributes["learning_rate"] = make_schedule(rest["learning_rate"])
     return rest | attributes

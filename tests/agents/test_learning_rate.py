@@ -40,6 +40,13 @@ def test_saved(rates, tmp_path):
     assert type(agent).load(tmp_path / "agent.zip").lr_schedule(0.25) == pytest.approx(2.5e-4)
 
 
+def test_changed_when_loaded(make_dream, tmp_path):
+    agent = make_dream()
+    agent.save(tmp_path / "agent.zip")
+    loaded = type(agent).load(tmp_path / "agent.zip", learning_rate="lin_2e-3")
+    assert loaded.lr_schedule(0.25) == pytest.approx(5e-4)
+
+
 @pytest.mark.parametrize("learning_rate", ["lin_", "lin_-1e-3", "lin_0", "lin_nan", "1e-3", "cosine_1e-3"])
 def test_another_text(make_dream, learning_rate):
     with pytest.raises(ValueError, match=f'learning_rate="{learning_rate}" is not a schedule.*"lin_1e-3"'):
