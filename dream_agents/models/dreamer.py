@@ -31,11 +31,11 @@ class DreamerSize:
     :param gaussian: width of the stochastic part if it is Gaussian
     """
 
-    deterministic: int = 256
-    hidden: int = 128
+    deterministic: int = 64
+    hidden: int = 192
     groups: int = 32
     classes: int = 8
-    units: int = 128
+    units: int = 192
     depth: int = 16
     gaussian: int = 30
 
