@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from dream_agents.learners.implicit import ImplicitModelConfig, ImplicitModelLearner
@@ -16,7 +17,19 @@ from dream_agents.replay import SequenceBatch
 
 @dataclass
 class TDMPC2Config(ImplicitModelConfig):
-    """Hyperparameters of the learner: those of :class:`ImplicitModelConfig`."""
+    """Hyperparameters of the learner: those of :class:`ImplicitModelConfig`, and one that is not TD-MPC2's.
+
+    :param imitation_coef: weight of the policy's squared distance to the replayed actions, a mean over action
+        dimensions (Fujimoto and Gu 2021, Eq. 3; a constraint as in TD-M(PC)^2, Lin et al. 2025); keeps it where values
+        have been learned
+    """
+
+    imitation_coef: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.imitation_coef < 0:
+            raise ValueError(f"imitation_coef={self.imitation_coef} must be at least 0")
 
 
 class TDMPC2Learner(ImplicitModelLearner):
@@ -27,6 +40,7 @@ class TDMPC2Learner(ImplicitModelLearner):
 
     scaled = "value"
     world_model: TDMPCWorldModel
+    config: TDMPC2Config
 
     def targets(self, batch: SequenceBatch, members: list[int]) -> tuple[Tensor, Tensor]:
         """Encoded next observations ``[H, B, Z]`` and TD targets ``[H, B]`` from two target values."""
@@ -36,28 +50,35 @@ class TDMPC2Learner(ImplicitModelLearner):
         value = model.target_values(next_latents, next_actions, members).amin(0)
         return next_latents, batch.rewards + model.discount * (1 - batch.terminated) * value
 
-    def policy_inputs(self, batch: SequenceBatch) -> list[int]:
-        """Two random members of the value ensemble."""
-        return self._random_pair()
+    def policy_inputs(self, batch: SequenceBatch) -> tuple[list[int], Tensor]:
+        """Two random members of the value ensemble, and the replayed actions ``[H, B, A]``."""
+        return self._random_pair(), batch.actions
 
-    def policy_loss(self, latents: Tensor, inputs: list[int]) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    def policy_loss(
+        self, latents: Tensor, inputs: tuple[list[int], Tensor]
+    ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """Loss of the policy prior on latents ``[H + 1, B, Z]``, values at t = 0 ``[B]``, and metrics.
 
-        :param inputs: members of the value ensemble
+        :param inputs: members of the value ensemble, and actions to stay near to
         """
-        model = self.world_model
+        model, config = self.world_model, self.config
+        members, replayed = inputs
         distribution = model.policy(latents)
         actions, noise = distribution.sample_with_noise(self.generator)
         entropy = distribution.scaled_entropy(noise)  # [H + 1, B]
-        values = model.values(latents, actions, inputs).mean(0)  # [H + 1, B]
-        objective = values / self.scale.value + self.config.entropy_coef * entropy
-        loss = -(self._temporal_weights * objective.mean(1)).mean()
+        values = model.values(latents, actions, members).mean(0)  # [H + 1, B]
+        objective = (values / self.scale.value + config.entropy_coef * entropy).mean(1)  # [H + 1]
         metrics = {
-            "train/policy_loss": loss,
             "train/policy_entropy": entropy.mean(),
             "train/policy_log_std": distribution.log_std.mean(),
             "train/policy_value": values.mean(),
         }
+        if config.imitation_coef > 0:
+            distance = (actions[:-1] - replayed).square().mean((1, 2))  # [H]
+            objective = objective - config.imitation_coef * F.pad(distance, (0, 1))
+            metrics["train/policy_distance"] = distance.mean()
+        loss = -(self._temporal_weights * objective).mean()
+        metrics["train/policy_loss"] = loss
         return loss, values[0].detach(), {name: metric.detach() for name, metric in metrics.items()}
 
 

@@ -26,6 +26,7 @@ CONFIGS = {
         "entropy_coef": 0.05,
         "grad_clip_norm": 0.3,
     },
+    "imitating": {"imitation_coef": 0.7, "temporal_coef": 0.8},
 }
 
 
@@ -91,14 +92,16 @@ class PlainLearner(PlainNetworks):
         total = total + config.termination_coef * termination
         return consistency, reward, value, termination, total, zs, torch.stack(targets)
 
-    def policy_loss(self, zs, scale):
-        """The loss, and the values at t = 0."""
+    def policy_loss(self, zs, scale, replayed):
+        """The loss, and the values at t = 0; no action was replayed in the last latent."""
         noise, loss, values = self.noise(len(zs), B, A).double(), 0, []
         for t, z in enumerate(zs):
             a, entropy = self.policy(z.detach(), noise[t])
             q = (self.q("value_heads", 0, z.detach(), a) + self.q("value_heads", 1, z.detach(), a)) / 2
             values.append(q.detach())
             objective = (q / scale + self.config.entropy_coef * entropy).mean()
+            if t < len(replayed):
+                objective -= self.config.imitation_coef * ((a - replayed[t]) ** 2).mean()
             loss -= self.config.temporal_coef**t * objective / len(zs)
         return loss, values[0]
 
@@ -185,7 +188,7 @@ class TestAgainstPlainImplementation:
         zs = plain.model_losses(batch)[5]
         after = PlainLearner(model, learner.config, plain.noise)
         plain.weights |= after.parameters("value_heads")
-        loss, _ = plain.policy_loss(zs, scale=3.0)
+        loss, _ = plain.policy_loss(zs, 3.0, batch.actions)
         gradients, norm = clipped_gradients(
             loss, plain.parameters("policy_head"), learner.config.grad_clip_norm
         )
@@ -197,7 +200,7 @@ class TestAgainstPlainImplementation:
         model, learner, metrics, plain, batch = update
         zs = plain.model_losses(batch)[5]
         plain.weights |= PlainLearner(model, learner.config, plain.noise).parameters("value_heads")
-        values = plain.policy_loss(zs, scale=3.0)[1].sort().values
+        values = plain.policy_loss(zs, 3.0, batch.actions)[1].sort().values
         place = torch.tensor([0.05, 0.95]) * (B - 1)  # percentiles between the two nearest values
         low, high = (
             values[int(p)] + (p - int(p)) * (values[int(p) + 1] - values[int(p)]) for p in place.tolist()
@@ -409,6 +412,7 @@ class TestConfig:
         [
             ({"autocast": "float16"}, "autocast='float16' is not known"),
             ({"horizon": 0}, "horizon=0 is too short"),
+            ({"imitation_coef": -1}, "imitation_coef=-1 must be at least 0"),
         ],
     )
     def test_senseless_options(self, options, message):
@@ -421,3 +425,4 @@ class TestConfig:
         coefficients = (config.consistency_coef, config.reward_coef, config.value_coef, config.entropy_coef)
         assert coefficients == (20, 0.1, 0.1, 1e-4)
         assert (config.encoder_lr_scale, config.autocast, config.compile) == (0.3, None, False)
+        assert config.imitation_coef == 0
