@@ -34,6 +34,7 @@ def main() -> None:
     parser.add_argument("table", choices=("golden", "random", "speed"))
     parser.add_argument("folder", type=Path, nargs="?", help="golden: where the NPZ files are")
     parser.add_argument("--episodes", type=int, default=100, help="random: episodes of each environment")
+    parser.add_argument("--hold", type=int, default=1, help="random: decisions that each action is held for")
     parser.add_argument("--decisions", type=int, default=2000, help="speed: decisions of each environment")
     parser.add_argument("--only", default="", help="part of the ids to measure")
     arguments = parser.parse_args()
@@ -43,7 +44,7 @@ def main() -> None:
             parser.error("golden needs the folder of the NPZ files")
         print_golden(ids, arguments.folder)
     elif arguments.table == "random":
-        print_random(ids, arguments.episodes)
+        print_random(ids, arguments.episodes, arguments.hold)
     else:
         print_speed(ids, arguments.decisions)
 
@@ -96,27 +97,29 @@ def _free_of_contact(id: str, golden: np.lib.npyio.NpzFile) -> np.ndarray:
     return free
 
 
-def print_random(ids: list[str], episodes: int) -> None:
+def print_random(ids: list[str], episodes: int, hold: int) -> None:
     """Compare the returns of a uniform random policy in both geometries, and with the published ones."""
-    print(f"mean return ± standard error of {episodes} episodes, seed 0")
+    print(f"mean return ± standard error of {episodes} episodes, seed 0, actions held for {hold} decisions")
     print(f"{'id':22s}{'builtin':>18s}{'official':>18s}{'published':>11s}")
     for id in ids:
-        returns = {geometry: _random_returns(id, geometry, episodes) for geometry in GEOMETRIES}
+        returns = {geometry: _random_returns(id, geometry, episodes, hold) for geometry in GEOMETRIES}
         figures = [f"{r.mean():9.2f} ± {r.std(ddof=1) / episodes**0.5:6.2f}" for r in returns.values()]
         print(f"{id[9:]:22s}{''.join(figures)}{describe(id).random_return:11.2f}", flush=True)
 
 
-def _random_returns(id: str, geometry: str, episodes: int) -> np.ndarray:
+def _random_returns(id: str, geometry: str, episodes: int, hold: int) -> np.ndarray:
     """Return the returns of episodes with uniform random actions."""
     env = make_env(id, geometry=geometry, seed=0)
     returns = np.zeros(episodes)
     for episode in range(episodes):
         env.reset()
-        over = False
+        over, decision = False, 0
         while not over:
-            _, reward, terminated, truncated, _ = env.step(env.action_space.sample())
+            if decision % hold == 0:
+                action = env.action_space.sample()
+            _, reward, terminated, truncated, _ = env.step(action)
             returns[episode] += reward
-            over = terminated or truncated
+            over, decision = terminated or truncated, decision + 1
     return returns
 
 
