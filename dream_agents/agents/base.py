@@ -24,6 +24,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from dream_agents.agents.decision import with_action
 from dream_agents.agents.learning_rate import make_schedule
 from dream_agents.agents.policy import WorldModelPolicy
+from dream_agents.agents.roles import PlannerRoles
 from dream_agents.agents.saving import SavedAgent
 from dream_agents.agents.task import (
     TrainingTask,
@@ -51,7 +52,7 @@ from dream_agents.wrappers import task_info
 SelfWorldModelAgent = TypeVar("SelfWorldModelAgent", bound="WorldModelAgent")
 
 
-class WorldModelAgent(SavedAgent):
+class WorldModelAgent(PlannerRoles, SavedAgent):
     """An agent that learns a world model and plans in it.
 
     Keywords that Stable-Baselines3's ``OffPolicyAlgorithm`` has keep their names and meanings. A step is a decision.
@@ -300,33 +301,6 @@ class WorldModelAgent(SavedAgent):
         return self._learner
 
     @property
-    def planner(self) -> Planner:
-        """The planner of ``predict``; settable by name or object at any time."""
-        return self._planner
-
-    @planner.setter
-    def planner(self, planner: str | Planner) -> None:
-        self._planner = self.policy.planner = make_planner(planner)
-
-    @property
-    def training_planner(self) -> Planner | None:
-        """The planner that acts while learning, None for :attr:`planner`; settable as that one."""
-        return self._training_planner
-
-    @training_planner.setter
-    def training_planner(self, planner: str | Planner | None) -> None:
-        self._training_planner = None if planner is None else make_planner(planner)
-
-    @property
-    def replanner(self) -> Planner | None:
-        """The planner that plans replayed steps anew, None for the one that acts while learning; settable, too."""
-        return self._replanner
-
-    @replanner.setter
-    def replanner(self, planner: str | Planner | None) -> None:
-        self._replanner = None if planner is None else make_planner(planner)
-
-    @property
     def env_frames(self) -> int:
         """Frames of the simulator so far: decisions times action repeat."""
         return self.num_timesteps * self._action_repeat
@@ -387,7 +361,6 @@ class WorldModelAgent(SavedAgent):
         seed_updates = 0 if self._seed_phase_done else self._updates_for(int(self.learning_starts))
         self._seed_phase_done = True
         gradient_steps += seed_updates
-        expert = self._replanner or self._training_planner or self._planner
         self.learner.set_learning_rate(self.lr_schedule(self._current_progress_remaining))
         began = time.perf_counter()
         for update in range(gradient_steps):
@@ -395,7 +368,7 @@ class WorldModelAgent(SavedAgent):
             if update < seed_updates:
                 metrics = self.learner.pretrain(batch)
             else:
-                metrics = self.learner.update(self.learner.refresh(batch, expert, self.replay_buffer))
+                metrics = self.learner.update(self.learner.refresh(batch, self.expert, self.replay_buffer))
         self._n_updates += gradient_steps
         for name, value in metrics.items():
             self.logger.record_mean(name, value.item())
@@ -416,7 +389,7 @@ class WorldModelAgent(SavedAgent):
         self._last_plan = None
         if self.num_timesteps < learning_starts:
             return super()._sample_action(learning_starts, action_noise, n_envs)
-        planner = self.training_planner or self._planner
+        planner = self.collector
         assert isinstance(self._last_obs, np.ndarray) and self._last_episode_starts is not None
         began = time.perf_counter()
         obs = self.policy.observations_to_tensor(self._last_obs)
