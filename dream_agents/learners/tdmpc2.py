@@ -20,8 +20,7 @@ class TDMPC2Config(ImplicitModelConfig):
     """Hyperparameters of the learner: those of :class:`ImplicitModelConfig`, and one that is not TD-MPC2's.
 
     :param imitation_coef: weight of the policy's squared distance to the replayed actions, a mean over action
-        dimensions (Fujimoto and Gu 2021, Eq. 3; a constraint as in TD-M(PC)^2, Lin et al. 2025); keeps it where values
-        have been learned
+        dimensions; keeps it where values have been learned (Fujimoto and Gu 2021; TD-M(PC)^2, Lin et al. 2025)
     """
 
     imitation_coef: float = 0.0
