@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dream_agents.agents.policy import WorldModelPolicy
-from dream_agents.planners import Planner, make_planner
+from dream_agents.planners import Planner, make_optional_planner, make_planner
 
 
 class PlannerRoles:
@@ -30,7 +30,7 @@ class PlannerRoles:
 
     @training_planner.setter
     def training_planner(self, planner: str | Planner | None) -> None:
-        self._training_planner = None if planner is None else make_planner(planner)
+        self._training_planner = make_optional_planner("training_planner", planner)
 
     @property
     def replanner(self) -> Planner | None:
@@ -39,7 +39,7 @@ class PlannerRoles:
 
     @replanner.setter
     def replanner(self, planner: str | Planner | None) -> None:
-        self._replanner = None if planner is None else make_planner(planner)
+        self._replanner = make_optional_planner("replanner", planner)
 
     @property
     def collector(self) -> Planner:
