@@ -108,7 +108,7 @@ def print_random(ids: list[str], episodes: int, hold: int) -> None:
 
 
 def _random_returns(id: str, geometry: str, episodes: int, hold: int) -> np.ndarray:
-    """Return the returns of episodes with uniform random actions."""
+    """Return the returns of episodes with uniform random actions, each held for ``hold`` decisions."""
     env = make_env(id, geometry=geometry, seed=0)
     returns = np.zeros(episodes)
     for episode in range(episodes):
