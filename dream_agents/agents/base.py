@@ -23,8 +23,8 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from dream_agents.agents.decision import with_action
 from dream_agents.agents.learning_rate import make_schedule
+from dream_agents.agents.planner_roles import PlannerRoles
 from dream_agents.agents.policy import WorldModelPolicy
-from dream_agents.agents.roles import PlannerRoles
 from dream_agents.agents.saving import SavedAgent
 from dream_agents.agents.task import (
     TrainingTask,

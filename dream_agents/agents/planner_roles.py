@@ -34,7 +34,7 @@ class PlannerRoles:
 
     @property
     def replanner(self) -> Planner | None:
-        """The planner that plans replayed steps anew, None for the one that acts while learning; settable, too."""
+        """The planner that plans replayed steps again, None for the one that acts while learning; settable, too."""
         return self._replanner
 
     @replanner.setter
