@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar, cast
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import stable_baselines3
 from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv
-from stable_baselines3.common.vec_env import VecEnv
 
 from dream_agents.agents.checkpoint import (
     AGENT_FILE,
@@ -20,9 +18,9 @@ from dream_agents.agents.checkpoint import (
     save_checkpoint,
 )
 from dream_agents.agents.saving import read_attributes, reopen_task
-from dream_agents.agents.task import TrainingTask, check_obs_type, check_spaces
+from dream_agents.agents.task import TrainingTask, check_obs_type
 from dream_agents.registry import UnknownNameError
-from dream_agents.wrappers import make_vec_env, task_info
+from dream_agents.wrappers import task_info
 
 #: Keywords by preset; "paper" is what Dream-MPC's paper takes from github.com/denisyarats/pytorch_sac.
 PRESETS: dict[str, dict[str, Any]] = {
@@ -45,24 +43,12 @@ RANDOM_FRAMES = {"paper": 5000}
 SelfSAC = TypeVar("SelfSAC", bound="SAC")
 
 
-@dataclass(frozen=True)
-class PlainTask(TrainingTask):
-    """Environments as Stable-Baselines3 has them: episodes go on in the random stream that a seed begins."""
+class PlainTask:
+    """How files of version 0.1 name the task of SAC; unpickling it gives a :class:`TrainingTask`."""
 
-    def make(self, env: GymEnv | str, monitor: bool = True) -> VecEnv:
-        """Make the environments of an id or around a ``gymnasium.Env``, and check their spaces."""
-        if not isinstance(env, VecEnv):
-            options = self.env_kwargs if isinstance(env, str) else {}
-            env = make_vec_env(
-                env,
-                self.n_envs,
-                obs_type=self.obs_type,
-                vec_env_cls=self.vec_env_cls,
-                monitor=monitor,
-                **options,
-            )
-        check_spaces(env)
-        return env
+    def __new__(cls) -> Any:
+        """Make what pickle then fills with the saved values, which lack ``seeds_episodes``."""
+        return TrainingTask(None, seeds_episodes=False)
 
 
 class SAC(stable_baselines3.SAC):
@@ -110,9 +96,8 @@ class SAC(stable_baselines3.SAC):
             raise UnknownNameError("preset of SAC", preset, PRESETS)
         self.preset = preset
         self.agent_name = type(self).agent_name  # is saved
-        self.task = PlainTask(
-            env if isinstance(env, str) else None, obs_type, env_kwargs or {}, n_envs, vec_env_cls
-        )
+        id = env if isinstance(env, str) else None
+        self.task = TrainingTask(id, obs_type, env_kwargs or {}, n_envs, vec_env_cls, seeds_episodes=False)
         keywords = PRESETS[preset] | kwargs
         keywords["policy_kwargs"] = PRESETS[preset].get("policy_kwargs", {}) | (
             kwargs.get("policy_kwargs") or {}
@@ -169,7 +154,7 @@ class SAC(stable_baselines3.SAC):
         task = self.task.changed_to(env)
         env = task.make(env)
         super().set_env(env, force_reset)
-        self.task = cast("PlainTask", task)
+        self.task = task
         self._action_repeat = task_info(env).action_repeat
 
     @classmethod
@@ -189,7 +174,7 @@ class SAC(stable_baselines3.SAC):
             )
         task, env = reopen_task(saved["task"], env, kwargs)
         agent = super().load(path, env, **kwargs)
-        agent.task = cast("PlainTask", task)
+        agent.task = task
         return agent
 
     def save_checkpoint(self, folder: str | Path) -> Path:

@@ -15,6 +15,7 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from dream_agents.registry import UnknownNameError
 from dream_agents.wrappers import OBS_TYPES, make_env, make_vec_env, resolve
+from dream_agents.wrappers.make import EnvLike
 from dream_agents.wrappers.seeding import EpisodeSeeding
 
 
@@ -35,6 +36,8 @@ class TrainingTask:
     :param env_kwargs: keyword arguments of the environment
     :param n_envs: environments side by side
     :param vec_env_cls: "dummy", "subproc" or a class
+    :param seeds_episodes: after a seed, every episode has a seed of its own, so that a resumed run goes on with the
+        same episodes; if False, episodes go on in the random stream that a seed begins, as in Stable-Baselines3
     """
 
     env: str | None
@@ -42,33 +45,42 @@ class TrainingTask:
     env_kwargs: dict[str, Any] = field(default_factory=dict)
     n_envs: int = 1
     vec_env_cls: str | type[VecEnv] = "dummy"
+    seeds_episodes: bool = True
 
     def make(self, env: GymEnv | str, monitor: bool = True) -> VecEnv:
         """Make the environments of an id or around a ``gymnasium.Env``, and check their spaces.
 
-        After a seed, every episode has a seed of its own. A VecEnv stays as it is.
+        A VecEnv stays as it is.
         """
         if not isinstance(env, VecEnv):
-            make = partial(_make_training_env, env, self.obs_type, self.env_kwargs)
-            env = make_vec_env(
-                make if isinstance(env, str) else make(),
-                self.n_envs,
-                obs_type=self.obs_type,
-                vec_env_cls=self.vec_env_cls,
-                monitor=monitor,
-            )
+            env = self._make_vec_env(env, monitor)
         check_spaces(env)
         return env
+
+    def _make_vec_env(self, env: str | gym.Env[Any, Any], monitor: bool) -> VecEnv:
+        made: EnvLike = env
+        options = self.env_kwargs if isinstance(env, str) else {}
+        if self.seeds_episodes:
+            make = partial(_make_seeded_env, env, self.obs_type, self.env_kwargs)
+            made, options = make if isinstance(env, str) else make(), {}
+        return make_vec_env(
+            made,
+            self.n_envs,
+            obs_type=self.obs_type,
+            vec_env_cls=self.vec_env_cls,
+            monitor=monitor,
+            **options,
+        )
 
     def changed_to(self, env: GymEnv | str, **given: Any) -> TrainingTask:
         """Replace the environment and what is given of it; ``env_kwargs`` stay for the same id only."""
         if not isinstance(env, str):
-            return type(self)(None, self.obs_type)
+            return TrainingTask(None, self.obs_type, seeds_episodes=self.seeds_episodes)
         env_kwargs = self.env_kwargs if _same_id(self.env, env) else {}
         return dataclasses.replace(self, env=env, **{"env_kwargs": env_kwargs} | given)
 
 
-def _make_training_env(
+def _make_seeded_env(
     env: str | gym.Env[Any, Any], obs_type: str, options: dict[str, Any]
 ) -> gym.Env[Any, Any]:
     return EpisodeSeeding(make_env(env, obs_type=obs_type, **options))

@@ -1,6 +1,8 @@
 """SAC is Stable-Baselines3's, with environments by id, presets and checkpoints."""
 
 import itertools
+import json
+import zipfile
 
 import gymnasium as gym
 import numpy as np
@@ -12,9 +14,15 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from dream_agents import SAC, DreamMPC, make_vec_env
 from dream_agents.agents.checkpoint import CheckpointCallback
+from dream_agents.agents.task import TrainingTask
 from dream_agents.evaluation import compare, evaluate
 
 POINT = "Pendulum-v1"
+#: what SAC("Pendulum-v1", env_kwargs={"g": 3.0}, n_envs=2) of version 0.1 saved as its task
+TASK_OF_0_1 = (
+    "gAWVlgAAAAAAAACMF2RyZWFtX2FnZW50cy5hZ2VudHMuc2FjlIwJUGxhaW5UYXNrlJOUKYGUfZQojANlbnaUjAtQZW5kdWx1bS12MZSMCG9i"
+    "c190eXBllIwFc3RhdGWUjAplbnZfa3dhcmdzlH2UjAFnlEdACAAAAAAAAHOMBm5fZW52c5RLAowLdmVjX2Vudl9jbHOUjAVkdW1teZR1Yi4="
+)
 SMALL = {"learning_starts": 20, "batch_size": 16, "buffer_size": 500, "policy_kwargs": {"net_arch": [16]}}
 
 
@@ -147,6 +155,23 @@ class TestSaving:
             SAC.load(tmp_path / "dream")
         with pytest.raises(ValueError, match="not written by save"):
             SAC.load(tmp_path / "sb3")
+
+    def test_files_of_version_0_1_load(self, tmp_path):
+        model = make()
+        model.save(tmp_path / "new")
+        with zipfile.ZipFile(tmp_path / "new.zip") as new, zipfile.ZipFile(tmp_path / "old.zip", "w") as old:
+            for name in new.namelist():
+                content = new.read(name)
+                if name == "data":
+                    content = json.dumps(
+                        json.loads(content) | {"task": {":type:": "", ":serialized:": TASK_OF_0_1}}
+                    )
+                old.writestr(name, content)
+        loaded = SAC.load(tmp_path / "old", POINT, device="cpu")
+        assert loaded.task == TrainingTask(POINT, env_kwargs={"g": 3.0}, n_envs=2, seeds_episodes=False)
+        assert loaded.env.get_attr("g") == [3.0, 3.0]
+        assert not loaded.env.has_attr("episode_seeding_state"), "episodes go on in one random stream"
+        assert same_weights(loaded, model)
 
     @pytest.mark.parametrize("options", [{}, {"n_steps": 3}, {"buffer_size": 40}], ids=str)
     def test_checkpoint_holds_all_but_the_environment(self, tmp_path, options):
