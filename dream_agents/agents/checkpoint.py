@@ -8,24 +8,17 @@ import io
 import json
 import math
 import os
-import random
 import shutil
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.running_mean_std import RunningMeanStd
-from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
-from dream_agents.replay import SequenceReplayBuffer
+from dream_agents.agents.training_state import Checkpointable, set_training_state, training_state
 from dream_agents.replay.arrays import replay_arrays, set_replay_arrays
-
-if TYPE_CHECKING:
-    from dream_agents.agents.base import WorldModelAgent
-    from dream_agents.agents.sac import SAC
 
 _PREFIX, _UNFINISHED, _REPLACED = "checkpoint_", ".unfinished_", ".replaced_"
 AGENT_FILE, _REPLAY, _STATE, _MANIFEST = "agent.zip", "replay.npz", "state.pt", "manifest.json"
@@ -84,7 +77,7 @@ class CheckpointCallback(BaseCallback):
 
     def _save(self) -> None:
         try:
-            path = save_checkpoint(self.model, self.folder, self.keep)  # type: ignore[arg-type]
+            path = save_checkpoint(cast("Checkpointable", self.model), self.folder, self.keep)
         except OSError as error:
             warnings.warn(
                 f"no checkpoint was written to {self.folder} at decision {self._last_save}: {error}; older ones are "
@@ -99,7 +92,7 @@ class CheckpointCallback(BaseCallback):
         return True
 
 
-def save_checkpoint(agent: WorldModelAgent | SAC, folder: str | Path, keep: int = 2) -> Path:
+def save_checkpoint(agent: Checkpointable, folder: str | Path, keep: int = 2) -> Path:
     """Write everything an agent needs to go on learning, atomically, and drop all but the last written ``keep``.
 
     Damaged checkpoints don't count, and go when there are ``keep`` others. Checkpoints of more decisions than the
@@ -177,27 +170,12 @@ def verify_checkpoint(checkpoint: Path) -> None:
             raise CheckpointError(f"{name} has another checksum than when it was written")
 
 
-def restore_training_state(agent: WorldModelAgent | SAC, checkpoint: Path) -> None:
+def restore_training_state(agent: Checkpointable, checkpoint: Path) -> None:
     """Give a loaded agent its replay buffer, random states, number of the next episode and normalisation back."""
     assert agent.replay_buffer is not None
     with np.load(checkpoint / _REPLAY) as arrays:
         set_replay_arrays(agent.replay_buffer, dict(arrays))
-    state = torch.load(checkpoint / _STATE, weights_only=True)
-    if agent.env is not None and state["episodes"] is not None:
-        _set_next_episodes(agent.env, state["episodes"])
-    if state["normalization"] is not None:
-        _set_normalization(agent.get_vec_normalize_env(), state["normalization"])
-    if isinstance(agent.replay_buffer, SequenceReplayBuffer):
-        agent.replay_buffer.rng.bit_generator.state = state["replay_rng"]
-    agent.action_space.np_random.bit_generator.state = state["action_space_rng"]
-    for name, generator in agent.generators.items():
-        if state["device"] == agent.device.type:
-            generator.set_state(state["generators"][name])
-    torch.set_rng_state(state["torch_rng"])
-    name, keys, *rest = state["numpy_rng"]
-    np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))
-    version, internal, gauss = state["python_rng"]
-    random.setstate((version, tuple(internal), gauss))
+    set_training_state(agent, torch.load(checkpoint / _STATE, weights_only=True))
 
 
 def _refuse_other_runs(folder: Path, decisions: int) -> None:
@@ -217,12 +195,12 @@ def _refuse_other_runs(folder: Path, decisions: int) -> None:
         )
 
 
-def _write_files(agent: WorldModelAgent | SAC, folder: Path) -> None:
+def _write_files(agent: Checkpointable, folder: Path) -> None:
     """Write all but the manifest; PyTorch writes to memory, since a full disk is no OSError where it writes itself."""
     assert agent.replay_buffer is not None
     agent_file, state_file = io.BytesIO(), io.BytesIO()
     agent.save(agent_file)
-    torch.save(_training_state(agent), state_file)
+    torch.save(training_state(agent), state_file)
     (folder / AGENT_FILE).write_bytes(agent_file.getbuffer())
     (folder / _STATE).write_bytes(state_file.getbuffer())
     np.savez(folder / _REPLAY, **replay_arrays(agent.replay_buffer))  # type: ignore[arg-type]
@@ -295,70 +273,6 @@ def _check_sizes(checkpoint: Path) -> _Manifest:
         if size != expected["bytes"]:
             raise CheckpointError(f"{name} has {size} bytes instead of {expected['bytes']}")
     return manifest
-
-
-def _training_state(agent: WorldModelAgent | SAC) -> dict[str, Any]:
-    """What is neither in agent.zip nor replay, as tensors and plain values: objects of the user can't be read back."""
-    replay, (name, keys, *rest) = agent.replay_buffer, np.random.get_state()
-    return {
-        "episodes": _episodes(agent.env),
-        "normalization": _normalization(agent.get_vec_normalize_env()),
-        "device": agent.device.type,
-        "generators": {name: generator.get_state() for name, generator in agent.generators.items()},
-        "torch_rng": torch.get_rng_state(),
-        "numpy_rng": [name, torch.from_numpy(np.asarray(keys, dtype=np.int64)), *rest],
-        "python_rng": random.getstate(),
-        "replay_rng": replay.rng.bit_generator.state if isinstance(replay, SequenceReplayBuffer) else None,
-        "action_space_rng": agent.action_space.np_random.bit_generator.state,
-    }
-
-
-def _episodes(env: VecEnv | None) -> list[tuple[int | None, int]] | None:
-    """Seed and number of each environment's current episode, where environments are seeded by episode."""
-    if env is None or not env.has_attr("episode_seeding_state"):
-        return None
-    states = env.env_method("episode_seeding_state")
-    return [(None if seed is None else int(seed), int(episode)) for seed, episode in states]
-
-
-def _set_next_episodes(env: VecEnv, episodes: list[tuple[int | None, int]]) -> None:
-    if not env.has_attr("set_episode_seeding_state") or len(episodes) != env.num_envs:
-        return
-    env.reset()  # uses up the seed that the agent's set-up left for the next reset
-    for index, (seed, episode) in enumerate(episodes):
-        env.env_method("set_episode_seeding_state", seed, episode, indices=[index])
-
-
-def _running_statistics(env: VecNormalize) -> dict[str, RunningMeanStd]:
-    statistics = {"ret_rms": env.ret_rms}
-    if env.norm_obs:
-        assert isinstance(env.obs_rms, RunningMeanStd)  # observations are a Box
-        statistics["obs_rms"] = env.obs_rms
-    return statistics
-
-
-def _normalization(env: VecNormalize | None) -> dict[str, dict[str, torch.Tensor]] | None:
-    """Mean, variance and count of what the environments normalise by; discounted returns start anew at a reset."""
-    if env is None:
-        return None
-    return {
-        name: {part: torch.from_numpy(np.array(getattr(rms, part))) for part in ("mean", "var", "count")}
-        for name, rms in _running_statistics(env).items()
-    }
-
-
-def _set_normalization(env: VecNormalize | None, saved: dict[str, dict[str, torch.Tensor]]) -> None:
-    if env is None:
-        warnings.warn(
-            "the checkpoint holds statistics of VecNormalize, but the environment has none: give load_checkpoint "
-            "env=VecNormalize(...), as when it was written, or the agent sees observations on another scale",
-            stacklevel=4,
-        )
-        return
-    for name, rms in _running_statistics(env).items():
-        if name in saved:
-            rms.mean, rms.var = saved[name]["mean"].numpy(), saved[name]["var"].numpy()
-            rms.count = saved[name]["count"].item()
 
 
 def _describe(path: Path) -> dict[str, Any]:
