@@ -25,7 +25,6 @@ from dream_agents.agents.decision import with_action
 from dream_agents.agents.learning_rate import make_schedule
 from dream_agents.agents.planner_roles import PlannerRoles
 from dream_agents.agents.policy import WorldModelPolicy
-from dream_agents.agents.saving import SavedAgent
 from dream_agents.agents.task import (
     TrainingTask,
     check_numbers,
@@ -33,6 +32,7 @@ from dream_agents.agents.task import (
     discount_from_episode_length,
     make_config,
 )
+from dream_agents.agents.world_model_saving import SavedWorldModelAgent
 from dream_agents.allocator import keep_freed_memory
 from dream_agents.learners.base import (
     PLAN_MEAN,
@@ -52,7 +52,7 @@ from dream_agents.wrappers import task_info
 SelfWorldModelAgent = TypeVar("SelfWorldModelAgent", bound="WorldModelAgent")
 
 
-class WorldModelAgent(PlannerRoles, SavedAgent):
+class WorldModelAgent(PlannerRoles, SavedWorldModelAgent):
     """An agent that learns a world model and plans in it.
 
     Keywords that Stable-Baselines3's ``OffPolicyAlgorithm`` has keep their names and meanings. A step is a decision.
@@ -301,11 +301,6 @@ class WorldModelAgent(PlannerRoles, SavedAgent):
         return self._learner
 
     @property
-    def env_frames(self) -> int:
-        """Frames of the simulator so far: decisions times action repeat."""
-        return self.num_timesteps * self._action_repeat
-
-    @property
     def total_decisions(self) -> int | None:
         """Decisions that the weights were trained for in all, also before a reset and in the base; None if unknown."""
         return None if self.earlier_decisions is None else self.earlier_decisions + self.num_timesteps
@@ -325,17 +320,9 @@ class WorldModelAgent(PlannerRoles, SavedAgent):
         tb_log_name: str = "run",
         progress_bar: bool = False,
     ) -> Any:
-        starts_new_episodes = reset_num_timesteps or self._last_obs is None
         if reset_num_timesteps:
             self.earlier_decisions, self.earlier_frames = self.total_decisions, self.total_frames
-        result = super()._setup_learn(
-            total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar
-        )
-        if starts_new_episodes:
-            assert self.replay_buffer is not None
-            self.replay_buffer.start_episodes()
-            self._last_episode_starts = np.ones(self.n_envs, dtype=bool)
-        return result
+        return super()._setup_learn(total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar)
 
     def learn(
         self: SelfWorldModelAgent,
@@ -435,12 +422,6 @@ class WorldModelAgent(PlannerRoles, SavedAgent):
                 PLAN_STD: self._last_plan.std.cpu().numpy(),
             }
             replay_buffer.rewrite(replay_buffer.last_steps, **plan)
-        self._last_episode_starts = dones
-
-    def dump_logs(self) -> None:
-        """Write the log; ``time/env_frames`` stands beside Stable-Baselines3's decisions."""
-        self.logger.record("time/env_frames", self.env_frames)
-        super().dump_logs()
 
     # ---------------------------------------------------------------- acting
 

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from types import MappingProxyType
+from typing import Any
 
-import numpy as np
 import stable_baselines3
-from stable_baselines3.common.buffers import ReplayBuffer
+import torch
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv
 
-from dream_agents.agents.checkpoint import (
-    AGENT_FILE,
-    newest_good_checkpoint,
-    restore_training_state,
-    save_checkpoint,
-)
-from dream_agents.agents.saving import read_attributes, reopen_task
+from dream_agents.agents.saving import SavedAgent
 from dream_agents.agents.task import TrainingTask, check_obs_type
 from dream_agents.registry import UnknownNameError
 from dream_agents.wrappers import task_info
@@ -40,8 +35,6 @@ PRESETS: dict[str, dict[str, Any]] = {
 #: Frames of random actions before the first update, where a preset has them.
 RANDOM_FRAMES = {"paper": 5000}
 
-SelfSAC = TypeVar("SelfSAC", bound="SAC")
-
 
 class PlainTask:
     """How files of version 0.1 name the task of SAC; unpickling it gives a :class:`TrainingTask`."""
@@ -51,7 +44,7 @@ class PlainTask:
         return TrainingTask(None, seeds_episodes=False)
 
 
-class SAC(stable_baselines3.SAC):
+class SAC(SavedAgent, stable_baselines3.SAC):
     """Stable-Baselines3's SAC, with an environment's id and presets.
 
     It learns no world model, so it has no planner. Every keyword of Stable-Baselines3's class keeps its name and
@@ -74,7 +67,7 @@ class SAC(stable_baselines3.SAC):
     #: name in ``registry.agents``
     agent_name: str = "sac"
     #: SAC draws its random numbers from the global generators
-    generators: ClassVar[dict[str, Any]] = {}
+    generators: Mapping[str, torch.Generator] = MappingProxyType({})
 
     def __init__(
         self,
@@ -125,82 +118,12 @@ class SAC(stable_baselines3.SAC):
             info = task_info(self.env)
             self._action_repeat, self._frame_stack = info.action_repeat, info.frame_stack
 
-    @property
-    def env_frames(self) -> int:
-        """Frames of the simulator so far: decisions times action repeat."""
-        return self.num_timesteps * self._action_repeat
-
-    def dump_logs(self) -> None:
-        """Write the log; ``time/env_frames`` stands beside Stable-Baselines3's decisions."""
-        self.logger.record("time/env_frames", self.env_frames)
-        super().dump_logs()
-
-    def _store_transition(
-        self,
-        replay_buffer: ReplayBuffer,
-        buffer_action: np.ndarray,
-        new_obs: np.ndarray | dict[str, np.ndarray],
-        reward: np.ndarray,
-        dones: np.ndarray,
-        infos: list[dict[str, Any]],
-    ) -> None:
-        super()._store_transition(replay_buffer, buffer_action, new_obs, reward, dones, infos)
-        self._last_episode_starts = dones  # checkpoints wait for an episode's end
-
-    # ---------------------------------------------------------- saving and loading
-
-    def set_env(self, env: GymEnv | str, force_reset: bool = True) -> None:
-        """Continue in another environment with the same spaces."""
-        task = self.task.changed_to(env)
-        env = task.make(env)
-        super().set_env(env, force_reset)
-        self.task = task
-        self._action_repeat = task_info(env).action_repeat
-
     @classmethod
-    def load(  # type: ignore[override]
-        cls: type[SelfSAC], path: str | Path | Any, env: GymEnv | str | None = None, **kwargs: Any
-    ) -> SelfSAC:
-        """Load what :meth:`save` wrote. See Stable-Baselines3's ``load``.
-
-        :param env: also an environment id, made with the options that were saved (``env_kwargs`` if the id is the
-            same)
-        :raises ValueError: for files of other agents
-        """
-        saved = read_attributes(path)
+    def _attributes_to_load(
+        cls, path: str | Path | Any, saved: dict[str, Any], kwargs: dict[str, Any]
+    ) -> dict[str, Any]:
         if saved.get("agent_name") != cls.agent_name:
             raise ValueError(
                 f"{path} was not saved by {cls.__name__}, but by another agent; load it with that one"
             )
-        task, env = reopen_task(saved["task"], env, kwargs)
-        agent = super().load(path, env, **kwargs)
-        agent.task = task
-        return agent
-
-    def save_checkpoint(self, folder: str | Path) -> Path:
-        """Write a checkpoint with replay buffer and random states into ``folder``; see :class:`CheckpointCallback`."""
-        return save_checkpoint(self, folder)
-
-    @classmethod
-    def load_checkpoint(
-        cls: type[SelfSAC], folder: str | Path, env: GymEnv | str | None = None, **kwargs: Any
-    ) -> SelfSAC:
-        """Go on from the newest good checkpoint; bad ones are named in a warning.
-
-        Weights, optimizers, replay and random states of agent and process go on as they were. Environments don't:
-        Stable-Baselines3 knows no state of theirs, so they get a new seed, made of the agent's and its decisions.
-
-        :param folder: what was given to :class:`CheckpointCallback`, or one checkpoint
-        :param env: needed where the agent was not made with an environment id
-        :param kwargs: as for :meth:`load`
-        :raises FileNotFoundError: if no checkpoint is good
-        """
-        checkpoint = newest_good_checkpoint(folder)
-        if env is None:
-            env = read_attributes(checkpoint / AGENT_FILE)["task"].env
-        agent = cls.load(checkpoint / AGENT_FILE, env, **kwargs)
-        if agent.env is not None and agent.seed is not None:
-            seeds = np.random.SeedSequence([agent.seed, agent.num_timesteps])
-            agent.env.seed(int(seeds.generate_state(1)[0]) // 2)
-        restore_training_state(agent, checkpoint)
-        return agent
+        return kwargs

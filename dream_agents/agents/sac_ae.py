@@ -8,7 +8,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from stable_baselines3.common.policies import BasePolicy, ContinuousCritic
-from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback
+from stable_baselines3.common.type_aliases import GymEnv
 from stable_baselines3.common.utils import polyak_update
 from torch import Tensor
 
@@ -109,23 +109,6 @@ class SACAE(SAC):
             self.ent_coef_optimizer = torch.optim.Adam(
                 [self.log_ent_coef], self.ent_coef_learning_rate, betas=(0.5, 0.999)
             )
-
-    def _setup_learn(
-        self,
-        total_timesteps: int,
-        callback: MaybeCallback = None,
-        reset_num_timesteps: bool = True,
-        tb_log_name: str = "run",
-        progress_bar: bool = False,
-    ) -> Any:
-        starts_new_episodes = reset_num_timesteps or self._last_obs is None
-        result = super()._setup_learn(
-            total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar
-        )
-        if starts_new_episodes:
-            assert self.replay_buffer is not None
-            self.replay_buffer.start_episodes()
-        return result
 
     def train(self, gradient_steps: int, batch_size: int = 128) -> None:
         """Do ``gradient_steps`` updates of critic, actor and autoencoder."""

@@ -1,15 +1,18 @@
-"""How agents are saved, and made again from what was saved."""
+"""How agents are saved, and loaded from what was saved."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import Any, TypeVar
 from zipfile import BadZipFile, ZipFile
 
+import numpy as np
+import torch
+from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.save_util import json_to_data, open_path
-from stable_baselines3.common.type_aliases import GymEnv
-from stable_baselines3.common.vec_env import VecEnv
+from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback
 
 from dream_agents.agents.checkpoint import (
     AGENT_FILE,
@@ -17,29 +20,66 @@ from dream_agents.agents.checkpoint import (
     restore_training_state,
     save_checkpoint,
 )
-from dream_agents.agents.learning_rate import make_schedule
-from dream_agents.agents.task import TrainingTask, make_config
-from dream_agents.planners import Memory, make_planner
+from dream_agents.agents.task import TrainingTask
+from dream_agents.replay import SequenceReplayBuffer
 from dream_agents.wrappers import task_info
-
-if TYPE_CHECKING:
-    from dream_agents.agents.base import WorldModelAgent
 
 #: arguments of the agent that say how its environments are made
 _TASK_OPTIONS = ("obs_type", "env_kwargs", "n_envs", "vec_env_cls")
-#: those that the weights decide
-_FIXED = ("backbone", "model_size", "model_kwargs", "episodic")
 
 SelfSavedAgent = TypeVar("SelfSavedAgent", bound="SavedAgent")
 
 
 class SavedAgent(OffPolicyAlgorithm):
-    """The part of :class:`WorldModelAgent` that saves, loads and changes environments."""
+    """What every agent of this package adds to Stable-Baselines3's: environments by id, frames, checkpoints.
+
+    It stands before an algorithm among a class's bases. An agent sets ``task``, ``generators`` and
+    ``_action_repeat``, and may override the hook :meth:`_attributes_to_load`.
+    """
 
     #: how the environments were made
     task: TrainingTask
+    #: the agent's own random streams by name; none if it draws from the global one
+    generators: Mapping[str, torch.Generator]
     _action_repeat: int
-    _plan_memory: Memory | None
+
+    @property
+    def env_frames(self) -> int:
+        """Frames of the simulator so far: decisions times action repeat."""
+        return self.num_timesteps * self._action_repeat
+
+    def dump_logs(self) -> None:
+        """Write the log, with ``time/env_frames``."""
+        self.logger.record("time/env_frames", self.env_frames)
+        super().dump_logs()
+
+    def _setup_learn(
+        self,
+        total_timesteps: int,
+        callback: MaybeCallback = None,
+        reset_num_timesteps: bool = True,
+        tb_log_name: str = "run",
+        progress_bar: bool = False,
+    ) -> Any:
+        starts_new_episodes = reset_num_timesteps or self._last_obs is None
+        result = super()._setup_learn(
+            total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar
+        )
+        if starts_new_episodes and isinstance(self.replay_buffer, SequenceReplayBuffer):
+            self.replay_buffer.start_episodes()
+        return result
+
+    def _store_transition(
+        self,
+        replay_buffer: ReplayBuffer,
+        buffer_action: np.ndarray,
+        new_obs: np.ndarray | dict[str, np.ndarray],
+        reward: np.ndarray,
+        dones: np.ndarray,
+        infos: list[dict[str, Any]],
+    ) -> None:
+        super()._store_transition(replay_buffer, buffer_action, new_obs, reward, dones, infos)
+        self._last_episode_starts = dones  # checkpoints wait for an episode's end
 
     def set_env(self, env: GymEnv | str, force_reset: bool = True) -> None:
         """Continue in another environment with the same spaces."""
@@ -48,23 +88,6 @@ class SavedAgent(OffPolicyAlgorithm):
         super().set_env(env, force_reset)
         self.task = task
         self._action_repeat = task_info(env).action_repeat
-        self._plan_memory = None
-
-    def _excluded_save_params(self) -> list[str]:
-        own = [
-            "_learner",
-            "generators",
-            "_plan_memory",
-            "_plan_owner",
-            "_last_plan",
-            "_last_obs",
-            "_last_original_obs",
-            "_last_episode_starts",
-        ]
-        return [*super()._excluded_save_params(), *own]
-
-    def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
-        return ["policy", "learner"], []
 
     @classmethod
     def load(  # type: ignore[override]
@@ -74,18 +97,37 @@ class SavedAgent(OffPolicyAlgorithm):
 
         :param env: also an environment id, made with the options that were saved (``env_kwargs`` if the id is the
             same)
-        :param kwargs: keyword arguments of the agent that are to be others than the saved ones
+        :param kwargs: keyword arguments of the agent that replace the saved ones
         :raises ValueError: for those that decide which weights there are, and for files of other agents
         """
         saved = read_attributes(path)
-        task, env = reopen_task(saved["task"], env, kwargs)
-        agent = super().load(path, env, **_attributes(kwargs, saved))
+        task: TrainingTask = saved["task"]
+        if env is not None:
+            task = task.changed_to(
+                env, **{name: kwargs.pop(name) for name in _TASK_OPTIONS if name in kwargs}
+            )
+        attributes = cls._attributes_to_load(path, saved, kwargs)
+        agent = super().load(path, None if env is None else task.make(env), **attributes)
         agent.task = task
         return agent
 
+    @classmethod
+    def _attributes_to_load(
+        cls, path: str | Path | Any, saved: dict[str, Any], kwargs: dict[str, Any]
+    ) -> dict[str, Any]:
+        """Hook of :meth:`load`: check the file, and turn keyword arguments into attributes.
+
+        :param path: the file, which messages name
+        :param saved: the saved agent's attributes
+        :param kwargs: given to ``load``, without those that say how environments are made
+        :return: attributes that replace saved ones, and what else Stable-Baselines3's ``load`` takes
+        :raises ValueError: if this agent can't load the file or change what is given
+        """
+        return kwargs
+
     def save_checkpoint(self, folder: str | Path) -> Path:
         """Write a checkpoint with replay buffer and random states into ``folder``; see :class:`CheckpointCallback`."""
-        return save_checkpoint(cast("WorldModelAgent", self), folder)
+        return save_checkpoint(self, folder)
 
     @classmethod
     def load_checkpoint(
@@ -93,7 +135,10 @@ class SavedAgent(OffPolicyAlgorithm):
     ) -> SelfSavedAgent:
         """Go on from the newest good checkpoint; bad ones are named in a warning.
 
-        Continue with ``learn(more_decisions, reset_num_timesteps=False)``.
+        Continue with ``learn(more_decisions, reset_num_timesteps=False)``. Weights, optimizers, replay and random
+        states of agent and process go on as they were. So do the environments of a world-model agent, with the next
+        episode. Those of SAC have no state that could be saved: they get a new seed, made of the agent's and its
+        decisions.
 
         :param folder: what was given to :class:`CheckpointCallback`, or one checkpoint
         :param env: needed where the agent was not made with an environment id
@@ -104,25 +149,16 @@ class SavedAgent(OffPolicyAlgorithm):
         if env is None:
             env = read_attributes(checkpoint / AGENT_FILE)["task"].env
         agent = cls.load(checkpoint / AGENT_FILE, env, **kwargs)
-        restore_training_state(cast("WorldModelAgent", agent), checkpoint)
+        if not agent.task.seeds_episodes:
+            agent._reseed_env()
+        restore_training_state(agent, checkpoint)
         return agent
 
-
-def reopen_task(
-    task: TrainingTask, env: GymEnv | str | None, kwargs: dict[str, Any]
-) -> tuple[TrainingTask, VecEnv | None]:
-    """Make the environments that a loaded agent goes on in.
-
-    :param task: the saved agent's
-    :param env: as ``load`` takes it; None for no environments
-    :param kwargs: given to ``load``; those that say how environments are made are taken out
-    :return: how they are made, and they themselves
-    """
-    if env is None:
-        return task, None
-    given = {name: kwargs.pop(name) for name in _TASK_OPTIONS if name in kwargs}
-    task = task.changed_to(env, **given)
-    return task, task.make(env)
+    def _reseed_env(self) -> None:
+        """Seed environments so that a resumed run meets other episodes than the run before it."""
+        if self.env is not None and self.seed is not None:
+            seeds = np.random.SeedSequence([self.seed, self.num_timesteps])
+            self.env.seed(int(seeds.generate_state(1)[0]) // 2)
 
 
 def read_attributes(path: str | Path | Any) -> dict[str, Any]:
@@ -139,29 +175,3 @@ def read_attributes(path: str | Path | Any) -> dict[str, Any]:
     if "task" not in saved:
         raise ValueError(f"{path} was not written by save() of an agent of this package")
     return saved
-
-
-def _attributes(kwargs: dict[str, Any], saved: dict[str, Any]) -> dict[str, Any]:
-    """Turn keyword arguments of an agent into the attributes that they stand for.
-
-    :param kwargs: given to ``load``; those that are None count as not given
-    :param saved: the saved agent's attributes
-    :raises ValueError: for arguments that decide which weights there are
-    """
-    rest = {name: value for name, value in kwargs.items() if value is not None}
-    fixed = [name for name in _FIXED if name in rest]
-    if fixed:
-        raise ValueError(f"{', '.join(fixed)}: the saved weights decide, so these can't be given")
-    attributes: dict[str, Any] = {}
-    for name in ("planner", "training_planner", "replanner"):
-        options = rest.pop(f"{name}_kwargs", {})
-        if name in rest:
-            attributes[f"_{name}"] = make_planner(rest.pop(name), **options)
-        elif options:
-            raise ValueError(f"{name}_kwargs are given without a {name}")
-    if "learner_kwargs" in rest:
-        config = saved["learner_config"]
-        attributes["learner_config"] = make_config(type(config), vars(config) | rest.pop("learner_kwargs"))
-    if "learning_rate" in rest:
-        attributes["learning_rate"] = make_schedule(rest["learning_rate"])
-    return rest | attributes

@@ -84,6 +84,15 @@ class TestKeywords:
             DreamMPC.load(saved, device="cpu", **keywords)
 
 
+def test_tasks_of_version_0_1_seed_their_episodes(make_dream, tmp_path):
+    agent = make_dream()
+    del vars(agent.task)["seeds_episodes"]  # which version 0.1 did not save
+    agent.save(tmp_path / "agent")
+    loaded = DreamMPC.load(tmp_path / "agent", "Pendulum-v1", device="cpu")
+    assert loaded.task.seeds_episodes
+    assert loaded.env.has_attr("episode_seeding_state")
+
+
 def test_training_planner_by_name(make_dream):
     agent = make_dream()
     agent.training_planner = "policy"

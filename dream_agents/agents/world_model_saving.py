@@ -1,0 +1,69 @@
+"""What files of world-model agents hold, and what ``load`` may change."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from stable_baselines3.common.type_aliases import GymEnv
+
+from dream_agents.agents.learning_rate import make_schedule
+from dream_agents.agents.saving import SavedAgent
+from dream_agents.agents.task import make_config
+from dream_agents.planners import Memory, make_planner
+
+#: keyword arguments that the weights decide
+_FIXED = ("backbone", "model_size", "model_kwargs", "episodic")
+#: attributes that the first decisions after loading make again
+_NOT_SAVED = (
+    "_learner",
+    "generators",
+    "_plan_memory",
+    "_plan_owner",
+    "_last_plan",
+    "_last_obs",
+    "_last_original_obs",
+    "_last_episode_starts",
+)
+
+
+class SavedWorldModelAgent(SavedAgent):
+    """The part of :class:`WorldModelAgent` that says what its files hold, and what ``load`` may change."""
+
+    _plan_memory: Memory | None
+
+    def set_env(self, env: GymEnv | str, force_reset: bool = True) -> None:
+        """Continue in another environment with the same spaces."""
+        super().set_env(env, force_reset)
+        self._plan_memory = None
+
+    def _excluded_save_params(self) -> list[str]:
+        return [*super()._excluded_save_params(), *_NOT_SAVED]
+
+    def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
+        return ["policy", "learner"], []
+
+    @classmethod
+    def _attributes_to_load(
+        cls, path: str | Path | Any, saved: dict[str, Any], kwargs: dict[str, Any]
+    ) -> dict[str, Any]:
+        """Make planners, the learner's configuration and schedules of their keywords; None counts as not given."""
+        rest = {name: value for name, value in kwargs.items() if value is not None}
+        fixed = [name for name in _FIXED if name in rest]
+        if fixed:
+            raise ValueError(f"{', '.join(fixed)}: the saved weights decide, so these can't be given")
+        attributes: dict[str, Any] = {}
+        for name in ("planner", "training_planner", "replanner"):
+            options = rest.pop(f"{name}_kwargs", {})
+            if name in rest:
+                attributes[f"_{name}"] = make_planner(rest.pop(name), **options)
+            elif options:
+                raise ValueError(f"{name}_kwargs are given without a {name}")
+        if "learner_kwargs" in rest:
+            config = saved["learner_config"]
+            attributes["learner_config"] = make_config(
+                type(config), vars(config) | rest.pop("learner_kwargs")
+            )
+        if "learning_rate" in rest:
+            attributes["learning_rate"] = make_schedule(rest["learning_rate"])
+        return rest | attributes
