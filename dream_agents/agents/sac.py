@@ -25,7 +25,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "batch_size": 1024,
         "tau": 0.005,
         "ent_coef": "auto_0.1",
-        # Stable-Baselines3 counts the interval anew in each round, so a round has two updates.
+        # Stable-Baselines3 counts the interval from 0 in each round, so a round has two updates.
         "target_update_interval": 2,
         "train_freq": 2,
         "gradient_steps": 2,
@@ -54,7 +54,7 @@ class SAC(SavedAgent, stable_baselines3.SAC):
 
     :param env: an environment id (see ``dream-agents envs``), a ``gymnasium.Env`` or a ``VecEnv``
     :param policy: Stable-Baselines3's policy class or its name; None for "MlpPolicy", or "CnnPolicy" on pixels
-    :param preset: "sb3" for Stable-Baselines3's defaults, "paper" for those of Dream-MPC's paper
+    :param preset: "sb3" for Stable-Baselines3's defaults, "paper" for the settings of Dream-MPC's paper
     :param obs_type: "state", or "pixels" for the last three frames
     :param env_kwargs: keyword arguments of the environment, where ``env`` is an id
     :param n_envs: environments side by side, where ``env`` is an id

@@ -36,8 +36,8 @@ class SACAE(SAC):
     :param encoder_tau: rate at which the target critic's encoder follows
     :param ent_coef: entropy coefficient; "auto_0.1" learns it, starting at 0.1
     :param ent_coef_learning_rate: its learning rate
-    :param target_update_interval: updates between those of the targets
-    :param actor_update_interval: updates between those of actor and entropy coefficient
+    :param target_update_interval: critic updates for each update of the targets
+    :param actor_update_interval: critic updates for each update of actor and entropy coefficient
     :param latent_coef: weight of the penalty on latents
     """
 
