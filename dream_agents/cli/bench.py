@@ -25,9 +25,9 @@ def bench(
     from rich.table import Table
 
     from dream_agents.cli.options import check_output
-    from dream_agents.evaluation import write_json
     from dream_agents.evaluation.benchmark import as_dict, describe_machine, run_benchmark
     from dream_agents.evaluation.bulk_benchmark import run_bulk_benchmark
+    from dream_agents.files import write_json
 
     if json is not None:
         check_output(json)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
-import os
 import re
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from dream_agents.evaluation.report import package_versions, write_json
+from dream_agents.files import replacing, write_json
+from dream_agents.versions import package_versions
 
 ARGS, CHECKPOINTS, FINAL = "args.json", "checkpoints", "final.zip"
 EPISODES, EVALUATIONS, TENSORBOARD, CURVE = "episodes.csv", "evaluations.csv", "tensorboard", "curve.png"
@@ -130,12 +130,10 @@ class CsvLog:
     def __init__(self, path: Path, columns: tuple[str, ...], decisions: int):
         self.path, self.columns = path, columns
         self.kept = [row for row in self._read() if int(row["decisions"]) <= decisions]
-        unfinished = path.with_name(f".{path.name}.unfinished")
-        with unfinished.open("w", newline="", encoding="utf-8") as file:
+        with replacing(path) as file:
             writer = csv.DictWriter(file, columns, lineterminator="\n")
             writer.writeheader()
             writer.writerows(self.kept)
-        os.replace(unfinished, path)
 
     def _read(self) -> list[dict[str, str]]:
         """Read whole rows; a run that was killed may have left a part of one at the end."""
