@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dream_agents.cli.console import say
-from dream_agents.cli.loading import load_model
-from dream_agents.cli.options import planner_options
+from dream_agents.cli.options import check_device, planner_options
+from dream_agents.runs import is_entry, load_model
 
 if TYPE_CHECKING:
     from dream_agents.agents.base import WorldModelAgent
@@ -50,7 +50,8 @@ class Settings:
 
     def load(self, source: str) -> WorldModelAgent | SAC:
         """Load a model."""
-        return load_model(source, self.env, self.device, self.agent)
+        check_device(self.device)
+        return load_model(source, self.env, self.device, self.agent, notice=say)
 
 
 @dataclasses.dataclass
@@ -189,7 +190,6 @@ def card_folder(source: str, env: str | None = None) -> Path:
     :raises ValueError: if there is no card, or it is of another environment
     :raises PermissionError: if its folder can't be written to
     """
-    from dream_agents.cli.loading import is_entry
     from dream_agents.wrappers import resolve
     from dream_agents.zoo.catalog import find
     from dream_agents.zoo.sources import is_address

@@ -90,7 +90,7 @@ def eval(
     written as they finish, and the same command goes on where it was stopped.
     """
     from dream_agents.cli.bulk import Settings, check_cards, evaluate_task, make_tasks, update_cards
-    from dream_agents.cli.options import blaming_options, planner_options, split_environment_options
+    from dream_agents.cli.options import naming_unchecked_options, planner_options, split_environment_options
     from dream_agents.evaluation import EvaluationRecord
 
     names = [name.strip() for name in planner.split(",") if name.strip()] if planner else []
@@ -109,7 +109,7 @@ def eval(
     files = _result_files(out, json, csv)
     record = EvaluationRecord(*files) if files else None
     results: list[EvaluationResult] = []
-    with blaming_options(set or ()):
+    with naming_unchecked_options(set or ()):
         tasks = make_tasks(sources, settings, record)
         with _stopping_in_order(record), progress_bars() as update:
             for task in tasks:

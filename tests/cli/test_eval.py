@@ -9,7 +9,6 @@ from gymnasium.envs.classic_control import PendulumEnv
 
 from dream_agents import TDMPC2, zoo
 from dream_agents.cli import demo
-from dream_agents.cli.loading import load_model
 from dream_agents.planners.dream import DreamPlanner
 
 
@@ -82,17 +81,11 @@ def killed(trained, dream_agents_command, tmp_path):
     return run
 
 
-def test_newer_checkpoint_is_taken_instead_of_the_final_model(trained, killed, capsys):
-    assert load_model(str(trained), device="cpu").num_timesteps == 60
-    assert capsys.readouterr().err == ""
-    assert load_model(str(killed), device="cpu").num_timesteps == 72
-    assert "checkpoint_0000000072" in capsys.readouterr().err
-
-
-def test_damaged_checkpoint_is_not_taken_instead_of_the_final_model(killed):
-    (killed / "checkpoints" / "checkpoint_0000000072" / "replay.npz").write_bytes(b"")
-    with pytest.warns(UserWarning, match="checkpoint_0000000072 can't be used"):
-        assert load_model(str(killed), device="cpu").num_timesteps == 60
+def test_newer_checkpoint_is_taken_instead_of_the_final_model(trained, killed, dream_agents_command):
+    assert "the run went on" not in dream_agents_command("eval", trained, "--episodes", 1).stderr
+    result = dream_agents_command("eval", killed, "--episodes", 1)
+    assert "the run went on after" in result.stderr
+    assert "checkpoint_0000000072" in result.stderr
 
 
 def test_name_of_the_models_own_planner_keeps_its_options(trained, dream_agents_command, tmp_path):
