@@ -14,6 +14,7 @@ from dream_agents.agents.base import WorldModelAgent
 from dream_agents.agents.sac import SAC
 from dream_agents.evaluation.environments import evaluation_env_of
 from dream_agents.evaluation.evaluate import evaluate
+from dream_agents.evaluation.settings import EvaluationSettings
 from dream_agents.runs.folder import EPISODES, EVALUATIONS
 from dream_agents.runs.settings import RunSettings
 from dream_agents.runs.tables import EPISODE_COLUMNS, EVALUATION_COLUMNS, RunTable
@@ -45,6 +46,7 @@ class TrainingLog(BaseCallback):
         if settings.eval_every:
             self.evaluations = RunTable(folder / EVALUATIONS, EVALUATION_COLUMNS, decisions)
             self._evaluated = int(self.evaluations.kept[-1]["decisions"]) if self.evaluations.kept else 0
+        self._eval_settings = EvaluationSettings(episodes=settings.eval_episodes, seed=settings.seed)
         self._eval_env: VecEnv | None = None
         earlier = float(self.episodes.kept[-1]["seconds"]) if self.episodes.kept else 0.0
         self._began = time.perf_counter() - earlier
@@ -78,9 +80,8 @@ class TrainingLog(BaseCallback):
         self._evaluated = self.model.num_timesteps
         self.evaluating()
         if self._eval_env is None:
-            self._eval_env = evaluation_env_of(self.model, None, self.settings.eval_episodes)
-        episodes, seed = self.settings.eval_episodes, self.settings.seed
-        result = evaluate(self.model, self._eval_env, episodes=episodes, seed=seed)
+            self._eval_env = evaluation_env_of(self.model, None, self._eval_settings)
+        result = evaluate(self.model, self._eval_env, settings=self._eval_settings)
         self.evaluations.write(
             **self._now(),
             planner=result.planner,

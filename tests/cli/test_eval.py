@@ -149,9 +149,9 @@ def test_results_go_into_the_model_card(entry, dream_agents_command):
     ],
 )
 def test_card_that_could_not_take_the_results_stops_before_measuring(
-    trained, entry, dream_agents_command, monkeypatch, source, arguments, message
+    trained, entry, dream_agents_command, forbid_measuring, source, arguments, message
 ):
-    monkeypatch.setattr("dream_agents.evaluation.compare", lambda *_, **__: pytest.fail("it was measured"))
+    forbid_measuring()
     source = source.format(trained=trained, entry=entry)
     result = dream_agents_command("eval", source, "--update-card", *arguments)
     assert result.exit_code == 2
@@ -226,20 +226,20 @@ def test_mistakes_cost_one_line(trained, dream_agents_command, tmp_path, source,
     ],
 )
 def test_results_that_could_not_be_written_are_not_measured(
-    trained, dream_agents_command, tmp_path, monkeypatch, arguments, message
+    trained, dream_agents_command, tmp_path, forbid_measuring, arguments, message
 ):
     (tmp_path / "file").touch()
-    monkeypatch.setattr("dream_agents.evaluation.compare", lambda *_, **__: pytest.fail("it was measured"))
+    forbid_measuring()
     result = dream_agents_command("eval", trained, *[text.format(tmp=tmp_path) for text in arguments])
     assert result.exit_code == 2
     assert message in result.stderr
 
 
 def test_missing_video_package_is_named_before_anything_is_measured(
-    trained, dream_agents_command, tmp_path, monkeypatch
+    trained, dream_agents_command, tmp_path, monkeypatch, forbid_measuring
 ):
     monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
-    monkeypatch.setattr("dream_agents.evaluation.compare", lambda *_, **__: pytest.fail("it was measured"))
+    forbid_measuring()
     result = dream_agents_command("eval", trained, "--video", tmp_path / "x.mp4")
     assert result.exit_code == 2
     assert "pip install 'dream-agents[video]'" in result.stderr
