@@ -10,7 +10,7 @@ import types
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Protocol, TypeVar, get_args, get_origin, get_type_hints
 
 import numpy as np
 import tomli_w
@@ -23,9 +23,6 @@ if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
-
-if TYPE_CHECKING:
-    from dream_agents.evaluation import EvaluationResult
 
 CARD_FILE = "card.toml"
 
@@ -43,6 +40,38 @@ _NAME = re.compile(rf"{_NAME_PART}(/{_NAME_PART})?")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 T = TypeVar("T")
+
+
+class Evaluation(Protocol):
+    """What a card takes from :class:`~dream_agents.evaluation.EvaluationResult`, with its names and units."""
+
+    @property
+    def planner_label(self) -> str:
+        """Name of the planner, with the options that were changed."""
+
+    @property
+    def mean(self) -> float:
+        """Mean return."""
+
+    @property
+    def std(self) -> float:
+        """Standard deviation of the returns over episodes."""
+
+    @property
+    def episodes(self) -> int:
+        """Number of episodes."""
+
+    @property
+    def seed(self) -> int:
+        """Seed of the episodes."""
+
+    @property
+    def latency_ms(self) -> float:
+        """Median time of a decision for one environment."""
+
+    @property
+    def hardware(self) -> str:
+        """Name of the processor or GPU."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +112,7 @@ class Result:
         _require(self.measure in ("return", "success"), "measure", self.measure, '"return" or "success"')
 
     @classmethod
-    def from_evaluation(cls, evaluation: EvaluationResult) -> Result:
+    def from_evaluation(cls, evaluation: Evaluation) -> Result:
         """Take planner and return from what :func:`dream_agents.evaluation.evaluate` found."""
         return cls(
             planner=evaluation.planner_label,

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from dream_agents.evaluation.report import package_versions
 from dream_agents.registry import PluginError, Registry, agents, planners
+from dream_agents.versions import package_versions
 from dream_agents.zoo.cards import (
     CARD_FILE,
     FORMATS,

@@ -25,9 +25,9 @@ def bench(
     from rich.table import Table
 
     from dream_agents.cli.options import check_output
-    from dream_agents.evaluation import write_json
+    from dream_agents.evaluation.batch_benchmark import run_batch_benchmark
     from dream_agents.evaluation.benchmark import as_dict, describe_machine, run_benchmark
-    from dream_agents.evaluation.bulk_benchmark import run_bulk_benchmark
+    from dream_agents.files import write_json
 
     if json is not None:
         check_output(json)
@@ -40,7 +40,7 @@ def bench(
         soft_wrap=True,
     )
     with notes.status("measuring") as status:
-        measure = run_bulk_benchmark if bulk else run_benchmark
+        measure = run_batch_benchmark if bulk else run_benchmark
         rows = measure(repeats, progress=lambda step: status.update(f"measuring {step}"))
     table = Table("what", "figure", "unit", "asked for", "reached")
     for row in rows:

@@ -9,7 +9,10 @@ from types import TracebackType
 
 import numpy as np
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from stable_baselines3.common.callbacks import BaseCallback
 
+from dream_agents.agents.base import WorldModelAgent
+from dream_agents.agents.sac import SAC
 from dream_agents.cli.console import notes, say
 
 _WINDOW_SECONDS = 60.0
@@ -77,3 +80,38 @@ class TrainingDisplay:
         speed = (decisions - first_decisions) / (now - began)
         left = timedelta(seconds=round((self.total - decisions) / speed))
         return f"{(updates - first_updates) / (now - began):.1f} updates/s | {speed:.1f} decisions/s | {left} left"
+
+
+class ShowTraining(BaseCallback):
+    """Feeds a display while an agent learns.
+
+    :param display: where progress is shown
+    """
+
+    model: WorldModelAgent | SAC
+
+    def __init__(self, display: TrainingDisplay):
+        super().__init__()
+        self.display = display
+
+    def show(self, note: str) -> None:
+        """Show the state of the run, with what it is busy with.
+
+        :param note: e.g. ``"evaluating"``
+        """
+        self.display.update(self.model.num_timesteps, self.model._n_updates, note)
+
+    def _on_step(self) -> bool:
+        episodes = (info["episode"] for info in self.locals["infos"] if "episode" in info)
+        self.display.returns.extend(episode["r"] for episode in episodes)
+        self.show(self._note())
+        return True
+
+    def _on_training_end(self) -> None:
+        self.show("done")
+
+    def _note(self) -> str:
+        """Say what a long silence is about to be for: the updates that make up for the random decisions."""
+        starts = int(self.model.learning_starts)
+        is_first_round = starts < self.num_timesteps <= starts + self.training_env.num_envs
+        return "learning from the random decisions" if is_first_round and self.model._n_updates == 0 else ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,8 +13,11 @@ import typer
 from dream_agents.cli.console import console, progress_bars, say
 
 if TYPE_CHECKING:
-    from dream_agents.cli.bulk import Settings, Task
-    from dream_agents.evaluation import EvaluationRecord, EvaluationResult
+    from dream_agents.agents.base import WorldModelAgent
+    from dream_agents.agents.sac import SAC
+    from dream_agents.evaluation import EvaluationRecord, EvaluationResult, ModelComparison
+    from dream_agents.evaluation.model_comparison import CheckedModel
+    from dream_agents.planners import Planner
 
 Sources = Annotated[
     list[str],
@@ -89,39 +93,74 @@ def eval(
     Environments are stepped side by side and planned for in one batch. With --out, --json or --csv, episodes are
     written as they finish, and the same command goes on where it was stopped.
     """
-    from dream_agents.cli.bulk import Settings, check_cards, evaluate_task, make_tasks, update_cards
-    from dream_agents.cli.options import blaming_options, planner_options, split_environment_options
-    from dream_agents.evaluation import EvaluationRecord
+    from dream_agents.cli.cards import check_cards, update_cards
+    from dream_agents.cli.options import (
+        check_device,
+        naming_unchecked_options,
+        planner_options,
+        split_environment_options,
+    )
+    from dream_agents.evaluation import EvaluationRecord, EvaluationSettings, ModelComparison
+    from dream_agents.runs import load_model
 
     names = [name.strip() for name in planner.split(",") if name.strip()] if planner else []
     env_kwargs, assignments = split_environment_options(set or ())
-    settings = Settings(
-        env, episodes, n_envs, subproc, seed, device, agent, not stochastic, env_kwargs, names, assignments
+    settings = EvaluationSettings(
+        episodes=episodes, seed=seed, n_envs=n_envs, deterministic=not stochastic, env_kwargs=env_kwargs
     )
     sources = list(dict.fromkeys(models))
     # Mistakes come to light before anything is loaded, or at least before anything is measured.
     if names:
         planner_options(assignments, names)
     if update_card:
-        check_cards(sources, settings)
+        check_cards(sources, env, settings)
     if video is not None:
         _check_video(video, sources)
     files = _result_files(out, json, csv)
-    record = EvaluationRecord(*files) if files else None
-    results: list[EvaluationResult] = []
-    with blaming_options(set or ()):
-        tasks = make_tasks(sources, settings, record)
-        with _stopping_in_order(record), progress_bars() as update:
-            for task in tasks:
-                label = "" if len(tasks) == 1 else f"{task.source} "
-                results += evaluate_task(task, settings, record, _labelled(update, label))
+    check_device(device)
+    comparison = ModelComparison(
+        settings,
+        env,
+        planners=partial(_planners_for, names=names, assignments=assignments),
+        load=partial(load_model, device=device, agent=agent, notice=say),
+        in_processes=subproc,
+        record=EvaluationRecord(*files) if files else None,
+        notice=lambda text: say(f"{text} (--no-subproc keeps them in this one)"),
+    )
+    with naming_unchecked_options(set or ()):
+        checked = comparison.check(sources)
+        with _stopping_in_order(comparison.record), progress_bars() as update:
+            results = comparison.evaluate(checked, _labelled(update, len(sources)))
     _show(sources, results)
     if files:
         say(f"results: {', '.join(str(file) for file in files if file is not None)}")
     if update_card:
         update_cards(results)
     if video is not None:
-        _film(video, tasks[0], settings)
+        _film(video, comparison, checked[0])
+
+
+def _planners_for(
+    model: WorldModelAgent | SAC, names: list[str], assignments: list[str]
+) -> dict[str, Planner | None]:
+    """Make the planners that are asked for; the model's own one keeps the options that it has.
+
+    :raises ValueError: for unknown planners and options, and for planners of an agent that has none
+    """
+    from dream_agents.cli.options import planner_options
+    from dream_agents.evaluation.model_comparison import own_planner
+    from dream_agents.evaluation.planners import planner_for
+
+    own = own_planner(model)
+    if not names and not assignments:
+        return own
+    if not hasattr(model, "planner"):
+        option, given = ("--planner", names) if names else ("--set", assignments)
+        raise ValueError(
+            f"{option} {','.join(given)}: {type(model).__name__} has no world model to plan in; leave it out"
+        )
+    options = planner_options(assignments, names or list(own))
+    return {name: planner_for(model, name, **given) for name, given in options.items()}
 
 
 def _result_files(out: Path | None, json: Path | None, csv: Path | None) -> tuple[Path, Path | None] | None:
@@ -143,8 +182,13 @@ def _result_files(out: Path | None, json: Path | None, csv: Path | None) -> tupl
     return json, csv
 
 
-def _labelled(update: Callable[[str, float], None], label: str) -> Callable[[str, float], None]:
-    return lambda name, done: update(label + name, done)
+def _labelled(update: Callable[[str, float], None], models: int) -> Callable[[str, str, float], None]:
+    """Name a bar after the planner, and where there are several models after both."""
+
+    def show(model: str, planner: str, done: float) -> None:
+        update(planner if models == 1 else f"{model} {planner}", done)
+
+    return show
 
 
 @contextmanager
@@ -191,14 +235,13 @@ def _check_video(video: Path, sources: list[str]) -> None:
     check_output(video)
 
 
-def _film(video: Path, task: Task, settings: Settings) -> None:
+def _film(video: Path, comparison: ModelComparison, checked: CheckedModel) -> None:
     """Film the first planner in episode 0."""
-    from dream_agents.cli.bulk import make_planners
     from dream_agents.evaluation import record_video
 
-    model = settings.load(task.source) if task.model is None else task.model
-    name, planner = next(iter(make_planners(model, settings.planners, settings.assignments).items()))
+    model, settings = comparison.model_of(checked), comparison.settings
+    name, planner = next(iter(comparison.planners(model).items()))
     total = record_video(
-        model, video, settings.env, planner, seed=settings.seed, env_kwargs=settings.env_kwargs
+        model, video, comparison.env, planner, seed=settings.seed, env_kwargs=settings.env_kwargs
     )
     say(f"video: {video} ({name}, return {total:.1f})")

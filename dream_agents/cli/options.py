@@ -103,7 +103,7 @@ def agent_keywords(agent: str, assignments: Iterable[str], planner: str | None =
 
 
 @contextmanager
-def blaming_options(assignments: Iterable[str]) -> Iterator[None]:
+def naming_unchecked_options(assignments: Iterable[str]) -> Iterator[None]:
     """Explain what the block raises where ``--set`` gives options that could not be checked before.
 
     Without such options a ``TypeError`` is a mistake in the code, not the user's, and passes through.

@@ -23,8 +23,8 @@ Out = Annotated[Path, typer.Option(help="The picture.")]
 
 def plot(runs: Runs, published: Published = None, task: Task = None, out: Out = Path("curve.png")) -> None:
     """Draw learning curves over frames, and a published one beside them."""
-    from dream_agents.cli.run_folder import read_settings
     from dream_agents.evaluation import plot_learning_curve
+    from dream_agents.runs import read_settings
 
     if task is None:
         task = read_settings(runs[0] if runs[0].is_dir() else runs[0].parent).env

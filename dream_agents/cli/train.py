@@ -12,7 +12,7 @@ from dream_agents.cli.console import say
 if TYPE_CHECKING:
     from dream_agents.agents.base import WorldModelAgent
     from dream_agents.agents.sac import SAC
-    from dream_agents.cli.run_folder import RunSettings
+    from dream_agents.runs import RunSettings
 
 Env = Annotated[
     str | None, typer.Argument(metavar="[ENV]", help="Environment's id; not needed with --resume.")
@@ -88,7 +88,8 @@ def _settle(
 ) -> tuple[RunSettings, Path, bool]:
     """Fill in what is not given; return settings, folder and whether there is a checkpoint to go on from."""
     from dream_agents.agents.checkpoint import find_checkpoints
-    from dream_agents.cli.run_folder import ARGS, CHECKPOINTS, RunSettings, resume_command, settings_to_resume
+    from dream_agents.runs import ARGS, CHECKPOINTS, RunSettings
+    from dream_agents.runs.settings import resume_command, settings_to_resume
     from dream_agents.wrappers import describe
 
     if "env" in given:
@@ -126,9 +127,11 @@ def _run(settings: RunSettings, folder: Path, resume: bool) -> None:
     from stable_baselines3.common.logger import configure
 
     from dream_agents.agents.checkpoint import CheckpointCallback
-    from dream_agents.cli.display import TrainingDisplay
-    from dream_agents.cli.recorder import RunRecorder, TrainingStoppedError, stopping_in_order
-    from dream_agents.cli.run_folder import CHECKPOINTS, TENSORBOARD, resume_command, write_settings
+    from dream_agents.cli.display import ShowTraining, TrainingDisplay
+    from dream_agents.cli.stopping import StopOnRequest, TrainingStoppedError, stopping_in_order
+    from dream_agents.evaluation.training_log import TrainingLog
+    from dream_agents.runs import CHECKPOINTS, TENSORBOARD, write_settings
+    from dream_agents.runs.settings import resume_command
 
     model = _make_agent(settings, folder / CHECKPOINTS if resume else None)
     write_settings(folder, settings)
@@ -138,12 +141,14 @@ def _run(settings: RunSettings, folder: Path, resume: bool) -> None:
         say(f"going on from decision {done}")
     model.set_logger(configure(str(folder / TENSORBOARD), ["tensorboard"]))
     with TrainingDisplay(settings.decisions, done) as display:
-        recorder = RunRecorder(folder, settings, done, display)
-        callbacks: list[BaseCallback] = [recorder]
+        shown, stop = ShowTraining(display), StopOnRequest()
+        log = TrainingLog(folder, settings, done, evaluating=lambda: shown.show("evaluating"))
+        display.returns.extend(float(row["return"]) for row in log.episodes.kept)
+        callbacks: list[BaseCallback] = [log, shown, stop]
         if settings.checkpoint_every:
             callbacks.append(CheckpointCallback(folder / CHECKPOINTS, settings.checkpoint_every))
         try:
-            with stopping_in_order(recorder):
+            with stopping_in_order(stop):
                 model.learn(left, CallbackList(callbacks), log_interval=1, reset_num_timesteps=not resume)
             if left and settings.checkpoint_every:  # so that the run can be made longer
                 model.save_checkpoint(folder / CHECKPOINTS)
@@ -156,18 +161,18 @@ def _run(settings: RunSettings, folder: Path, resume: bool) -> None:
             say(f"stopped at once; continue from the last checkpoint with `{resume_command(folder)}`")
             raise typer.Exit(130) from None
         finally:
-            recorder.close()
+            log.close()
             model.logger.close()
             assert model.env is not None
             model.env.close()
 
 
 def _make_agent(settings: RunSettings, checkpoints: Path | None) -> WorldModelAgent | SAC:
-    """Make the agent anew, or load its newest good checkpoint.
+    """Make the agent, or load its newest good checkpoint.
 
     :raises ValueError: for options that the agent does not have or take
     """
-    from dream_agents.cli.options import agent_keywords, blaming_options, check_device
+    from dream_agents.cli.options import agent_keywords, check_device, naming_unchecked_options
     from dream_agents.cli.signatures import check_names, keywords_of
     from dream_agents.registry import agents
 
@@ -184,7 +189,7 @@ def _make_agent(settings: RunSettings, checkpoints: Path | None) -> WorldModelAg
                 raise ValueError(f'{option}: the agent "{settings.agent}" has no world model; leave it out')
             check_names(f'the agent "{settings.agent}"', [name], keywords_of(agent))
             keywords[name] = value
-    with blaming_options(settings.options):
+    with naming_unchecked_options(settings.options):
         return agent(
             settings.env, seed=settings.seed, n_envs=settings.n_envs, device=settings.device, **keywords
         )
@@ -192,8 +197,8 @@ def _make_agent(settings: RunSettings, checkpoints: Path | None) -> WorldModelAg
 
 def _finish(model: WorldModelAgent | SAC, settings: RunSettings, folder: Path) -> None:
     """Save the model, draw the learning curve, and say what is where."""
-    from dream_agents.cli.run_folder import CURVE, FINAL
     from dream_agents.evaluation import plot_learning_curve
+    from dream_agents.runs import CURVE, FINAL
 
     unfinished = folder / f".unfinished-{FINAL}"
     model.save(unfinished)

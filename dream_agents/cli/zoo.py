@@ -164,7 +164,7 @@ def _source(
     model: str, license: str | None, author: list[str] | None, env: str | None
 ) -> tuple[Any, dict[str, Any]]:
     """Find what is to go out: an entry by its name, or a loaded agent, and what its card is to say."""
-    from dream_agents.cli.loading import is_entry, load_model
+    from dream_agents.runs import is_entry, load_model
 
     options: dict[str, Any] = {}
     if license is not None:
@@ -177,7 +177,7 @@ def _source(
                 f"--license, --author and --env are for models that are no entry yet; {model} has a card"
             )
         return model, {}
-    return load_model(model, env=env, device="cpu"), options
+    return load_model(model, env=env, device="cpu", notice=say), options
 
 
 def _row(card: Card, is_here: bool) -> dict[str, Any]:

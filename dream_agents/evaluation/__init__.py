@@ -11,15 +11,20 @@ from dream_agents.evaluation.compare import compare
 from dream_agents.evaluation.curves import Curve, plot_learning_curve, read_own_curve, read_published_curves
 from dream_agents.evaluation.environments import make_evaluation_env
 from dream_agents.evaluation.evaluate import evaluate
+from dream_agents.evaluation.model_comparison import ModelComparison
 from dream_agents.evaluation.record import EvaluationRecord
-from dream_agents.evaluation.report import results_table, write_json, write_results
+from dream_agents.evaluation.report import results_table, write_results
 from dream_agents.evaluation.result import EvaluationResult, bootstrap_interval
+from dream_agents.evaluation.settings import EvaluationSettings
 from dream_agents.evaluation.video import VideoUnavailableError, record_video
+from dream_agents.files import write_json
 
 __all__ = [
     "Curve",
     "EvaluationRecord",
     "EvaluationResult",
+    "EvaluationSettings",
+    "ModelComparison",
     "VideoUnavailableError",
     "bootstrap_interval",
     "compare",

@@ -21,10 +21,10 @@ from dream_agents.agents.compiled import CompiledDecision, missing_compiler
 from dream_agents.agents.policy import WorldModelPolicy
 from dream_agents.allocator import keep_freed_memory
 from dream_agents.evaluation.evaluate import hardware_name
-from dream_agents.evaluation.report import package_versions
 from dream_agents.learners.tdmpc2 import TDMPC2Backbone, TDMPC2Config
 from dream_agents.planners import Memory, Planner, make_planner
 from dream_agents.replay import SequenceBatch, SequenceReplayBuffer
+from dream_agents.versions import package_versions
 
 OBS_DIM, ACTION_DIM, BATCH_SIZE, BUFFER_STEPS = 24, 6, 256, 1_000_000
 

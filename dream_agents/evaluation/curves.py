@@ -1,4 +1,4 @@
-"""Learning curves: those of one's own runs beside published ones."""
+"""Learning curves of one's own runs, with published ones in the same picture."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from dream_agents.runs.folder import EPISODES, EVALUATIONS
 from dream_agents.wrappers import resolve
 
 
@@ -95,7 +96,7 @@ def _published_curve(path: Path, method: str, rows: list[dict[str, str]]) -> Cur
 def plot_learning_curve(
     own: Mapping[str, str | Path], out: str | Path, task: str, published: str | Path | None = None
 ) -> None:
-    """Draw one's own learning curves over frames, and a published one beside them.
+    """Draw one's own learning curves over frames, and published ones with them.
 
     :param own: files or run folders (see :func:`read_own_curve`) by their labels
     :param out: the picture, in any format that matplotlib writes
@@ -129,9 +130,9 @@ def _own_file(path: Path) -> Path:
     """Return the file itself, or a run's evaluations, or its episodes where it was never evaluated."""
     if not path.is_dir():
         return path
-    files = [path / name for name in ("evaluations.csv", "episodes.csv") if (path / name).is_file()]
+    files = [path / name for name in (EVALUATIONS, EPISODES) if (path / name).is_file()]
     if not files:
-        raise FileNotFoundError(f"{path} has no evaluations.csv or episodes.csv; is it the folder of a run?")
+        raise FileNotFoundError(f"{path} has no {EVALUATIONS} or {EPISODES}; is it the folder of a run?")
     with files[0].open(encoding="utf-8") as file:
         has_rows = len(file.readlines()) > 1
     return files[0] if has_rows else files[-1]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
 import numpy as np
 
+from dream_agents.evaluation.settings import EvaluationSettings
 from dream_agents.wrappers import make_env, make_vec_env, resolve
 from dream_agents.wrappers.make import EnvLike
 
@@ -25,30 +27,23 @@ _SECONDS_A_MESSAGE, _SECONDS_TO_START = 3e-4, 4.0
 
 
 def evaluation_env_of(
-    model: BaseAlgorithm,
-    env: EnvLike | VecEnv | None,
-    episodes: int,
-    n_envs: int | None = None,
-    vec_env_cls: str = "dummy",
-    env_kwargs: dict[str, Any] | None = None,
+    model: BaseAlgorithm, env: EnvLike | VecEnv | None, settings: EvaluationSettings
 ) -> VecEnv:
-    """Make the environments to evaluate an agent in, as it was trained unless said otherwise; see :func:`evaluate`.
+    """Make the environments to evaluate an agent in, as it was trained unless said otherwise.
 
+    :param model: an agent
+    :param env: as for :func:`evaluate`; a ``VecEnv`` is taken as it is
+    :param settings: how many episodes, how many side by side, in which processes, with which options
     :raises ValueError: if the agent does not know its environment, or its spaces are not the environment's
     :raises ChildProcessError: if an environment can't be made in a process
     """
     from stable_baselines3.common.vec_env import VecEnv
 
     if not isinstance(env, VecEnv):
-        place, options = task_of(model, env, env_kwargs)
-        env = make_evaluation_env(place, side_by_side(episodes, n_envs), vec_env_cls=vec_env_cls, **options)
+        place, options = task_of(model, env, settings.env_kwargs)
+        env = make_evaluation_env(place, settings.side_by_side, vec_env_cls=settings.vec_env_cls, **options)
     _check_spaces(model, env)
     return env
-
-
-def side_by_side(episodes: int, n_envs: int | None) -> int:
-    """Number of environments that are used: by default one an episode, ten at most."""
-    return min(episodes, 10 if n_envs is None else n_envs)
 
 
 def _check_spaces(model: BaseAlgorithm, env: VecEnv | gym.Env[Any, Any]) -> None:
@@ -60,12 +55,15 @@ def _check_spaces(model: BaseAlgorithm, env: VecEnv | gym.Env[Any, Any]) -> None
 
 
 def task_of(
-    model: BaseAlgorithm, env: EnvLike | None, env_kwargs: dict[str, Any] | None = None
+    model: BaseAlgorithm, env: EnvLike | None, env_kwargs: Mapping[str, Any] | None = None
 ) -> tuple[EnvLike, dict[str, Any]]:
     """Return the environment to act in and how to make it: the one given, or the one that the agent learned in.
 
-    That one is made with the options that the agent learned with, `env_kwargs` aside, also when it is named.
+    That one is made with the options that the agent learned with, also when it is named; ``env_kwargs`` change them.
 
+    :param model: an agent
+    :param env: an environment's id or a function that makes one; None for the agent's own
+    :param env_kwargs: keyword arguments of the environment
     :raises ValueError: if none is given and the agent does not know its own
     """
     task = getattr(model, "task", None)
@@ -78,9 +76,9 @@ def task_of(
 
 
 def environment_options(
-    model: BaseAlgorithm, env: EnvLike | VecEnv | None, env_kwargs: dict[str, Any] | None = None
+    model: BaseAlgorithm, env: EnvLike | VecEnv | None, env_kwargs: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
-    """Return the keyword arguments that :func:`task_of` makes the environment with, beside what is observed.
+    """Return the keyword arguments that :func:`task_of` makes the environment with, without what is observed.
 
     Of environments that are made already, nothing is known but what is given here.
     """
@@ -136,7 +134,7 @@ def _name(env: EnvLike) -> str:
 
 
 def try_environment(
-    model: BaseAlgorithm, env: EnvLike | None = None, env_kwargs: dict[str, Any] | None = None
+    model: BaseAlgorithm, env: EnvLike | None = None, env_kwargs: Mapping[str, Any] | None = None
 ) -> float:
     """Make the environment of an evaluation, take a few steps, and return the seconds that one takes.
 
@@ -145,7 +143,7 @@ def try_environment(
     :param model: an agent
     :param env: as for :func:`evaluate`
     :param env_kwargs: as for :func:`evaluate`
-    :raises ValueError: if its spaces are not the agent's, beside whatever the environment itself raises
+    :raises ValueError: if its spaces are not the agent's; the environment itself may raise anything
     """
     place, options = task_of(model, env, env_kwargs)
     one = make_env(place, **options)

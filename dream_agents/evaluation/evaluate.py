@@ -20,6 +20,7 @@ from dream_agents.evaluation.environments import (
 )
 from dream_agents.evaluation.planners import acting_with, changed_options, options_of, planner_name
 from dream_agents.evaluation.result import EvaluationResult
+from dream_agents.evaluation.settings import EvaluationKeywords, EvaluationSettings
 from dream_agents.wrappers import task_info
 from dream_agents.wrappers.make import EnvLike
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     import torch
     from stable_baselines3.common.base_class import BaseAlgorithm
     from stable_baselines3.common.vec_env import VecEnv
+    from typing_extensions import Unpack
 
     from dream_agents.planners import Planner
 
@@ -41,24 +43,19 @@ def evaluate(
     env: EnvLike | VecEnv | None = None,
     planner: str | Planner | None = None,
     *,
-    episodes: int = 10,
-    seed: int = 0,
-    n_envs: int | None = None,
-    deterministic: bool = True,
-    vec_env_cls: str = "dummy",
-    env_kwargs: dict[str, Any] | None = None,
+    settings: EvaluationSettings | None = None,
     progress: Progress | None = None,
     first_episode: int = 0,
     finished: Callable[[EvaluationResult], None] | None = None,
+    **keywords: Unpack[EvaluationKeywords],
 ) -> EvaluationResult:
-    """Run ``episodes`` episodes, many environments side by side, planned for in one call.
+    """Run episodes, many environments side by side, planned for in one call: ``evaluate(model, episodes=20)``.
 
     Episode i starts from a state that depends on ``seed`` and i alone, so that planners and models meet the same
     episodes whatever ``n_envs`` and ``first_episode`` are. A planner that draws random numbers draws them for the
     whole batch, and may still act differently in another one.
 
-    On a CUDA device the planner is captured in a CUDA graph where it can be; see
-    :class:`~dream_agents.agents.graphed.GraphedDecision`.
+    On a CUDA device the planner is captured in a CUDA graph where it can be.
 
     :param model: an agent
     :param env: an environment's id, a function that makes one, or a ``VecEnv``; by default the one that the agent
@@ -66,45 +63,41 @@ def evaluate(
         episodes are the same for every planner only if its environments draw nothing but their initial states.
     :param planner: the planner to act with, by name or made; None for the agent's own. The name of the agent's own
         planner means that one, with the options that it has.
-    :param episodes: number of episodes
-    :param seed: seed of the episodes
-    :param n_envs: environments side by side; by default one an episode, ten at most
-    :param deterministic: leave out exploration noise
-    :param vec_env_cls: "dummy" (in this process) or "subproc" (a process a processor, each with its share of them)
-    :param env_kwargs: keyword arguments of the environment
+    :param settings: episodes, seed and environments; None for the defaults
     :param progress: called after every step with the share of decisions that is done
     :param first_episode: number of the first episode, for going on where another evaluation has stopped
     :param finished: called with what is finished whenever it has grown; an episode counts once those before it do
+    :param keywords: fields of :class:`~dream_agents.evaluation.settings.EvaluationSettings`, e.g. ``episodes=20``;
+        they come before ``settings``
     :raises ValueError: if there is nothing to evaluate in, and for planners that the agent can't have
     """
     from stable_baselines3.common.vec_env import VecEnv
 
     from dream_agents.agents.graphed import planning_in_graphs
 
-    if episodes < 1:
-        raise ValueError(f"episodes={episodes}: at least one episode is needed")
+    settings = (settings or EvaluationSettings()).but(**keywords)
     if model.device.type == "cpu":
         keep_freed_memory()
     own = not isinstance(env, VecEnv)
-    vec_env = evaluation_env_of(model, env, episodes, n_envs, vec_env_cls, env_kwargs)
+    vec_env = evaluation_env_of(model, env, settings)
     about = {
         "changed_options": changed_options(model, planner),
-        "env_kwargs": environment_options(model, env, env_kwargs),
-        "seed": seed,
-        "deterministic": deterministic,
+        "env_kwargs": environment_options(model, env, settings.env_kwargs),
+        "seed": settings.seed,
+        "deterministic": settings.deterministic,
     }
     try:
         with (
             acting_with(model, planner),
-            _random_numbers(model, seed, first_episode, deterministic),
-            planning_in_graphs(model, {vec_env.num_envs, 1}, deterministic),
+            _random_numbers(model, settings, first_episode),
+            planning_in_graphs(model, {vec_env.num_envs, 1}, settings.deterministic),
         ):
             began, latency = time.perf_counter(), None
-            for run in _run_episodes(model, vec_env, episodes, seed, first_episode, deterministic, progress):
-                is_last = len(run.episodes) == episodes
+            for run in _run_episodes(model, vec_env, settings, first_episode, progress):
+                is_last = len(run.episodes) == settings.episodes
                 if finished is None and not is_last:
                     continue
-                latency = latency or _latency_ms(model, run, deterministic)
+                latency = latency or _latency_ms(model, run, settings.deterministic)
                 result = _result(model, vec_env, run, latency, time.perf_counter() - began, about)
                 if finished is not None:
                     finished(result)
@@ -132,19 +125,17 @@ class _Run(NamedTuple):
 def _run_episodes(
     model: BaseAlgorithm,
     env: VecEnv,
-    episodes: int,
-    seed: int,
+    settings: EvaluationSettings,
     first_episode: int,
-    deterministic: bool,
     progress: Progress | None,
 ) -> Iterator[_Run]:
     """Yield whenever more episodes are finished and all before them are, too.
 
     Environment j plays episodes j, j + n, ...; what it plays beyond the last episode is not counted.
     """
-    n_envs = env.num_envs
+    episodes, n_envs = settings.episodes, env.num_envs
     limit = task_info(env).max_episode_steps
-    env.seed(first_episode_seed(seed) + first_episode)
+    env.seed(first_episode_seed(settings.seed) + first_episode)
     obs: Any = env.reset()
     state: Any = None
     starts = np.ones(n_envs, dtype=bool)
@@ -155,7 +146,7 @@ def _run_episodes(
     seconds_a_step: list[float] = []
     while len(in_order) < episodes:
         began = time.perf_counter()
-        actions, state = model.predict(obs, state, starts, deterministic)
+        actions, state = model.predict(obs, state, starts, settings.deterministic)
         planned = time.perf_counter()
         obs, rewards, starts, infos = env.step(actions)
         seconds_a_call.append(planned - began)
@@ -178,7 +169,7 @@ def _run_episodes(
 
 
 def _read_episode(info: dict[str, Any], total: float, length: int) -> _Episode:
-    """Monitor's figures where there is one: they are those of the environment before any normalization."""
+    """Prefer Monitor's figures, which the environment gave before any normalization."""
     monitored = info.get("episode", {})
     success = info.get("success")
     return _Episode(
@@ -245,10 +236,10 @@ def hardware_name(device: torch.device) -> str:
 
 
 def _random_numbers(
-    model: BaseAlgorithm, seed: int, first_episode: int, deterministic: bool
+    model: BaseAlgorithm, settings: EvaluationSettings, first_episode: int
 ) -> AbstractContextManager[None]:
     """Seed PyTorch's global generators inside the block where actions are drawn from them."""
-    return nullcontext() if deterministic else _seeded(model, seed, first_episode)
+    return nullcontext() if settings.deterministic else _seeded(model, settings.seed, first_episode)
 
 
 @contextmanager

@@ -19,7 +19,7 @@ def planner_for(model: Any, planner: str | Planner, **options: Any) -> Planner:
     :param model: an agent
     :param planner: a name, or a planner, which is returned as it is
     :param options: options that are to differ from the own planner's, or from the defaults
-    :raises ValueError: for an unknown name or option, and for options beside a planner
+    :raises ValueError: for an unknown name or option, and for options of a planner that is made already
     """
     from dream_agents.planners import make_planner
     from dream_agents.registry import planners

@@ -207,7 +207,7 @@ def _reset(env: DummyVecEnv, seeds: list[int | None], options: list[dict[str, An
 
 
 def _joined(parts: Sequence[Any]) -> Any:
-    """Observations of all environments of those of each process."""
+    """Join the observations of all processes."""
     if isinstance(parts[0], dict):
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     return np.concatenate(parts)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 from pathlib import Path
 from typing import Any
 
-from dream_agents.evaluation.report import package_versions, write_json
 from dream_agents.evaluation.result import EvaluationResult, plain
+from dream_agents.files import replacing, write_json
+from dream_agents.versions import package_versions
 
 COLUMNS = (
     "model",
@@ -115,9 +115,7 @@ class EvaluationRecord:
 
 def write_episodes(path: Path, results: list[EvaluationResult]) -> None:
     """Write a CSV file with a row an episode; it is replaced in one go."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.unfinished")
-    with unfinished.open("w", newline="", encoding="utf-8") as file:
+    with replacing(path) as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
         for result in results:
@@ -133,4 +131,3 @@ def write_episodes(path: Path, results: list[EvaluationResult]) -> None:
             successes = result.successes or ("",) * result.episodes
             episodes = zip(result.returns, result.lengths, successes, strict=True)
             writer.writerows((*about, number, *episode) for number, episode in enumerate(episodes))
-    os.replace(unfinished, path)

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dream_agents.evaluation.result import EvaluationResult
+from dream_agents.files import write_json
+from dream_agents.versions import package_versions
 
 if TYPE_CHECKING:
     from rich.table import Table
-
-_PACKAGES = ("dream-agents", "torch", "stable-baselines3", "gymnasium", "mujoco", "dm-control", "numpy")
 
 
 def results_table(results: Sequence[EvaluationResult], title: str | None = None) -> Table:
@@ -76,26 +73,3 @@ def write_results(path: str | Path, results: Sequence[EvaluationResult], **about
     """
     listed = [result.to_dict() for result in results]
     write_json(path, {**about, "versions": package_versions(), "results": listed})
-
-
-def write_json(path: str | Path, content: Any) -> None:
-    """Write JSON to a temporary name first, so that the file is never there in part.
-
-    :raises OSError: if it can't be written
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.unfinished")
-    unfinished.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-    os.replace(unfinished, path)
-
-
-def package_versions() -> dict[str, str]:
-    """Versions of the installed packages that results depend on."""
-    versions = {}
-    for name in _PACKAGES:
-        try:
-            versions[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return versions

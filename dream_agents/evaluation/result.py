@@ -15,8 +15,8 @@ class EvaluationResult:
 
     :param planner: name of the planner
     :param planner_options: its options
-    :param changed_options: those of them that the planner's name alone does not stand for: they differ from the
-        options of the agent's own planner of that name, or else from the defaults
+    :param changed_options: options that the planner's name alone does not stand for: they differ from the agent's own
+        planner of that name, or else from the defaults
     :param env: the environment's id
     :param seed: episode i's initial state depends on this seed and i alone
     :param returns: undiscounted return of each episode

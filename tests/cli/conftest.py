@@ -59,6 +59,17 @@ def train() -> Command:
     return train
 
 
+@pytest.fixture
+def forbid_measuring(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Let `eval` fail from here on once it measures anything."""
+
+    def forbid() -> None:
+        compare = "dream_agents.evaluation.model_comparison.compare"
+        monkeypatch.setattr(compare, lambda *_, **__: pytest.fail("it was measured"))
+
+    return forbid
+
+
 @pytest.fixture(scope="package")
 def trained(quick_training: None, train: Command, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a finished run, which no test may change."""

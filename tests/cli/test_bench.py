@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from dream_agents.evaluation import benchmark, bulk_benchmark
+from dream_agents.evaluation import batch_benchmark, benchmark
 from dream_agents.models.bmpc import BMPC_SIZES
 from dream_agents.models.tdmpc import TDMPC_SIZES, TDMPCSize
 
@@ -66,8 +66,8 @@ def test_compiled(dream_agents_command, small, tmp_path):
 def test_bulk_evaluation(dream_agents_command, tmp_path, monkeypatch):
     for sizes in (TDMPC_SIZES, BMPC_SIZES):
         monkeypatch.setitem(sizes, "5M", TDMPCSize(16, 16, 16, 2, 2))
-    monkeypatch.setattr(bulk_benchmark, "ENVIRONMENT", "Pendulum-v1")
-    monkeypatch.setattr(bulk_benchmark, "N_ENVS", 3)
+    monkeypatch.setattr(batch_benchmark, "ENVIRONMENT", "Pendulum-v1")
+    monkeypatch.setattr(batch_benchmark, "N_ENVS", 3)
     result = dream_agents_command("bench", "--bulk", "--repeats", 1, "--json", tmp_path / "bulk.json")
     assert result.exit_code == 0, result.output
     rows = json.loads((tmp_path / "bulk.json").read_text())["measurements"]

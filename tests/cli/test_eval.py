@@ -9,7 +9,6 @@ from gymnasium.envs.classic_control import PendulumEnv
 
 from dream_agents import TDMPC2, zoo
 from dream_agents.cli import demo
-from dream_agents.cli.loading import load_model
 from dream_agents.planners.dream import DreamPlanner
 
 
@@ -82,17 +81,11 @@ def killed(trained, dream_agents_command, tmp_path):
     return run
 
 
-def test_newer_checkpoint_is_taken_instead_of_the_final_model(trained, killed, capsys):
-    assert load_model(str(trained), device="cpu").num_timesteps == 60
-    assert capsys.readouterr().err == ""
-    assert load_model(str(killed), device="cpu").num_timesteps == 72
-    assert "checkpoint_0000000072" in capsys.readouterr().err
-
-
-def test_damaged_checkpoint_is_not_taken_instead_of_the_final_model(killed):
-    (killed / "checkpoints" / "checkpoint_0000000072" / "replay.npz").write_bytes(b"")
-    with pytest.warns(UserWarning, match="checkpoint_0000000072 can't be used"):
-        assert load_model(str(killed), device="cpu").num_timesteps == 60
+def test_newer_checkpoint_is_taken_instead_of_the_final_model(trained, killed, dream_agents_command):
+    assert "the run went on" not in dream_agents_command("eval", trained, "--episodes", 1).stderr
+    result = dream_agents_command("eval", killed, "--episodes", 1)
+    assert "the run went on after" in result.stderr
+    assert "checkpoint_0000000072" in result.stderr
 
 
 def test_name_of_the_models_own_planner_keeps_its_options(trained, dream_agents_command, tmp_path):
@@ -156,9 +149,9 @@ def test_results_go_into_the_model_card(entry, dream_agents_command):
     ],
 )
 def test_card_that_could_not_take_the_results_stops_before_measuring(
-    trained, entry, dream_agents_command, monkeypatch, source, arguments, message
+    trained, entry, dream_agents_command, forbid_measuring, source, arguments, message
 ):
-    monkeypatch.setattr("dream_agents.evaluation.compare", lambda *_, **__: pytest.fail("it was measured"))
+    forbid_measuring()
     source = source.format(trained=trained, entry=entry)
     result = dream_agents_command("eval", source, "--update-card", *arguments)
     assert result.exit_code == 2
@@ -233,20 +226,20 @@ def test_mistakes_cost_one_line(trained, dream_agents_command, tmp_path, source,
     ],
 )
 def test_results_that_could_not_be_written_are_not_measured(
-    trained, dream_agents_command, tmp_path, monkeypatch, arguments, message
+    trained, dream_agents_command, tmp_path, forbid_measuring, arguments, message
 ):
     (tmp_path / "file").touch()
-    monkeypatch.setattr("dream_agents.evaluation.compare", lambda *_, **__: pytest.fail("it was measured"))
+    forbid_measuring()
     result = dream_agents_command("eval", trained, *[text.format(tmp=tmp_path) for text in arguments])
     assert result.exit_code == 2
     assert message in result.stderr
 
 
 def test_missing_video_package_is_named_before_anything_is_measured(
-    trained, dream_agents_command, tmp_path, monkeypatch
+    trained, dream_agents_command, tmp_path, monkeypatch, forbid_measuring
 ):
     monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
-    monkeypatch.setattr("dream_agents.evaluation.compare", lambda *_, **__: pytest.fail("it was measured"))
+    forbid_measuring()
     result = dream_agents_command("eval", trained, "--video", tmp_path / "x.mp4")
     assert result.exit_code == 2
     assert "pip install 'dream-agents[video]'" in result.stderr

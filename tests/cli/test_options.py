@@ -1,6 +1,6 @@
 import pytest
 
-from dream_agents.cli.options import agent_keywords, blaming_options, parse_value, planner_options
+from dream_agents.cli.options import agent_keywords, naming_unchecked_options, parse_value, planner_options
 
 
 @pytest.mark.parametrize(
@@ -142,16 +142,16 @@ def test_numbers_without_a_point_fit_where_fractions_do():
 def test_only_the_options_that_an_error_names_are_blamed():
     given = ["batch_size=4", "env_kwargs.g=3", "model_kwargs.foo=1"]
     message = r"^--set model_kwargs\.foo=1 can't be used: no argument 'foo'$"
-    with pytest.raises(ValueError, match=message), blaming_options(given):
+    with pytest.raises(ValueError, match=message), naming_unchecked_options(given):
         raise TypeError("no argument 'foo'")
     message = r"^--set env_kwargs\.g=3, --set model_kwargs\.foo=1 can't be used: not a number$"
-    with pytest.raises(ValueError, match=message), blaming_options(given):
+    with pytest.raises(ValueError, match=message), naming_unchecked_options(given):
         raise AssertionError("not a number")
 
 
 @pytest.mark.parametrize("error", [TypeError, AssertionError])
 def test_mistakes_in_the_code_are_not_blamed_on_options(error):
-    with pytest.raises(error), blaming_options(["batch_size=4", "learner_kwargs.horizon=3"]):
+    with pytest.raises(error), naming_unchecked_options(["batch_size=4", "learner_kwargs.horizon=3"]):
         raise error("a bug")
 
 

@@ -14,7 +14,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from dream_agents import TDMPC2, DreamMPC
 from dream_agents.agents.checkpoint import find_checkpoints
-from dream_agents.cli.run_folder import CsvLog, read_settings
+from dream_agents.runs import read_settings
 
 
 def rows(path):
@@ -305,17 +305,3 @@ def test_damaged_settings_are_named(dream_agents_command, tmp_path):
     result = dream_agents_command("train", "--resume", "--out", tmp_path)
     assert result.exit_code == 2
     assert "args.json can't be read" in result.stderr
-
-
-def test_csv_keeps_empty_cells_and_drops_half_a_row(tmp_path):
-    path = tmp_path / "log.csv"
-    log = CsvLog(path, ("decisions", "success"), 0)
-    log.write(decisions=1, success="")
-    log.write(decisions=2, success=0.5)
-    with path.open("a") as file:
-        file.write("3,0")
-    assert CsvLog(path, ("decisions", "success"), 3).kept == [
-        {"decisions": "1", "success": ""},
-        {"decisions": "2", "success": "0.5"},
-    ]
-    assert path.read_text() == "decisions,success\n1,\n2,0.5\n"

@@ -122,7 +122,7 @@ def test_interrupted_write_leaves_whole_files(swinger, path, monkeypatch):
     record = EvaluationRecord(path, path.with_suffix(".csv"))
     compare(swinger, ["policy"], episodes=1, record=record)
     before = path.read_text(), path.with_suffix(".csv").read_text()
-    monkeypatch.setattr("dream_agents.evaluation.record.os.replace", lambda *_: 1 / 0)
+    monkeypatch.setattr("os.replace", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         compare(swinger, ["policy"], episodes=2, record=record)
     assert (path.read_text(), path.with_suffix(".csv").read_text()) == before

@@ -1,22 +1,20 @@
-"""The folder of a training run: its settings, and what is written while it goes on."""
+"""What a run was asked for, in its folder as ``args.json``."""
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import json
-import os
 import re
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from dream_agents.evaluation.report import package_versions, write_json
+from dream_agents.files import write_json
+from dream_agents.runs.folder import ARGS
+from dream_agents.versions import package_versions
 
-ARGS, CHECKPOINTS, FINAL = "args.json", "checkpoints", "final.zip"
-EPISODES, EVALUATIONS, TENSORBOARD, CURVE = "episodes.csv", "evaluations.csv", "tensorboard", "curve.png"
-
+#: settings that may change while a run goes on
 _CHANGEABLE = ("decisions", "device", "eval_every", "eval_episodes", "checkpoint_every")
 
 
@@ -64,7 +62,10 @@ class RunSettings:
         return Path("runs") / f"{self.agent}-{re.sub('[^A-Za-z0-9_.-]', '_', self.env)}-{self.seed}"
 
     def command(self, folder: Path) -> str:
-        """The command that makes this run, every setting written out."""
+        """The command that makes this run, every setting written out.
+
+        :param folder: where the run goes
+        """
         words = ["dream-agents", "train", self.env]
         for name, value in dataclasses.asdict(self).items():
             if name not in ("env", "options") and value is not None:
@@ -75,23 +76,31 @@ class RunSettings:
 
 
 def resume_command(folder: Path) -> str:
-    """The command that continues a run."""
+    """The command that continues a run.
+
+    :param folder: the run's folder
+    """
     return shlex.join(["dream-agents", "train", "--resume", "--out", str(folder)])
 
 
 def write_settings(folder: Path, settings: RunSettings) -> None:
-    """Write ``args.json``: settings, the command that makes the run, versions."""
+    """Write ``args.json``: settings, the command that makes the run, versions.
+
+    :param folder: the run's folder
+    :param settings: the run's settings
+    """
     content = {"command": settings.command(folder), "settings": dataclasses.asdict(settings)}
     write_json(folder / ARGS, {**content, "versions": package_versions()})
 
 
-def read_settings(folder: Path) -> RunSettings:
+def read_settings(folder: str | Path) -> RunSettings:
     """Read ``args.json``.
 
+    :param folder: the run's folder
     :raises FileNotFoundError: if the folder holds no run
     :raises ValueError: if the file is damaged
     """
-    path = folder / ARGS
+    path = Path(folder) / ARGS
     if not path.is_file():
         raise FileNotFoundError(f"there is no run in {folder}: it has no {ARGS}")
     try:
@@ -104,6 +113,8 @@ def read_settings(folder: Path) -> RunSettings:
 def settings_to_resume(folder: Path, given: Mapping[str, Any]) -> RunSettings:
     """Return a run's settings, with those that may change while it goes on replaced by what is given.
 
+    :param folder: the run's folder
+    :param given: settings by name
     :raises ValueError: if another setting is given with another value
     """
     saved = read_settings(folder)
@@ -115,36 +126,3 @@ def settings_to_resume(folder: Path, given: Mapping[str, Any]) -> RunSettings:
                 "settings: leave the option out, or start another run with another --out"
             )
     return dataclasses.replace(saved, **{name: given[name] for name in _CHANGEABLE if name in given})
-
-
-class CsvLog:
-    """A table that grows a row at a time; every row is on its way to the disk when :meth:`write` returns.
-
-    Rows of an earlier part of the run stay up to ``decisions``: what a resumed run does again is written again.
-
-    :param path: the file
-    :param columns: its columns; ``decisions`` must be one of them
-    :param decisions: where the run goes on
-    """
-
-    def __init__(self, path: Path, columns: tuple[str, ...], decisions: int):
-        self.path, self.columns = path, columns
-        self.kept = [row for row in self._read() if int(row["decisions"]) <= decisions]
-        unfinished = path.with_name(f".{path.name}.unfinished")
-        with unfinished.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, columns, lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(self.kept)
-        os.replace(unfinished, path)
-
-    def _read(self) -> list[dict[str, str]]:
-        """Read whole rows; a run that was killed may have left a part of one at the end."""
-        if not self.path.is_file():
-            return []
-        lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
-        return list(csv.DictReader(line for line in lines if line.endswith("\n")))
-
-    def write(self, **row: Any) -> None:
-        """Append a row."""
-        with self.path.open("a", newline="", encoding="utf-8") as file:
-            csv.DictWriter(file, self.columns, lineterminator="\n").writerow(row)

@@ -38,7 +38,7 @@ def played(monkeypatch):
     parts = []
 
     def counting(*args, **kwargs):
-        parts.append((kwargs["first_episode"], kwargs["episodes"]))
+        parts.append((kwargs["first_episode"], kwargs["settings"].episodes))
         return evaluate(*args, **kwargs)
 
     monkeypatch.setattr(sys.modules["dream_agents.evaluation.compare"], "evaluate", counting)
@@ -121,20 +121,20 @@ def test_more_episodes_are_added_and_fewer_leave_the_rest(models, dream_agents_c
     ],
 )
 def test_other_settings_do_not_go_into_the_same_file(
-    models, dream_agents_command, tmp_path, monkeypatch, options, message
+    models, dream_agents_command, tmp_path, forbid_measuring, options, message
 ):
     command = ["eval", models[0], "--planner", "policy", "--episodes", 1, "--out", tmp_path]
     assert dream_agents_command(*command).exit_code == 0
     before = (tmp_path / "results.json").read_text()
-    monkeypatch.setattr("dream_agents.evaluation.compare", lambda *_, **__: pytest.fail("it was measured"))
+    forbid_measuring()
     result = dream_agents_command(*command, *options)
     assert result.exit_code == 2
     assert message in result.stderr
     assert (tmp_path / "results.json").read_text() == before
 
 
-def test_mistake_in_the_last_model_costs_no_measuring(models, dream_agents_command, monkeypatch):
-    monkeypatch.setattr("dream_agents.evaluation.compare", lambda *_, **__: pytest.fail("it was measured"))
+def test_mistake_in_the_last_model_costs_no_measuring(models, dream_agents_command, forbid_measuring):
+    forbid_measuring()
     result = dream_agents_command("eval", models[0], "no-such-model")
     assert result.exit_code == 2
     assert '"no-such-model" is not a zoo entry' in result.stderr
@@ -158,14 +158,14 @@ def test_one_model_is_filmed(models, dream_agents_command, tmp_path):
 def test_processes_are_used_where_they_pay_or_when_asked_for(
     models, dream_agents_command, monkeypatch, option, pays, expected
 ):
-    monkeypatch.setattr("dream_agents.evaluation.environments.processes_pay", lambda *_: pays)
+    monkeypatch.setattr("dream_agents.evaluation.model_comparison.processes_pay", lambda *_: pays)
     chosen = []
 
-    def compare(*args, vec_env_cls, **kwargs):
-        chosen.append(vec_env_cls)
+    def compare(*args, settings, **kwargs):
+        chosen.append(settings.vec_env_cls)
         raise ValueError("enough")
 
-    monkeypatch.setattr("dream_agents.evaluation.compare", compare)
+    monkeypatch.setattr("dream_agents.evaluation.model_comparison.compare", compare)
     result = dream_agents_command("eval", models[0], "--episodes", 2, *([option] if option else []))
     assert "enough" in result.stderr
     assert chosen == [expected]

@@ -26,7 +26,7 @@ _TARGETS = {"bmpc": 3.0, "tdmpc2": None}
 _WARM_UP_STEPS, _STEPS = 3, 10
 
 
-def run_bulk_benchmark(
+def run_batch_benchmark(
     repeats: int = 15, size: str = "5M", progress: Callable[[str], None] = lambda step: None
 ) -> list[Measurement]:
     """Measure decisions a second of 16 environments in one batch, and one after another, with random weights.
@@ -82,7 +82,7 @@ class _Run:
         self.stepping.append(stepping / steps)
 
     def decisions_per_second(self) -> list[float]:
-        """Those of each turn."""
+        """Decisions a second in each turn."""
         pairs = zip(self.planning, self.stepping, strict=True)
         return [self._env.num_envs / (planning + stepping) for planning, stepping in pairs]
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import warnings
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dream_agents.cli.console import say
-from dream_agents.cli.options import check_device
-from dream_agents.cli.run_folder import ARGS, CHECKPOINTS, FINAL, read_settings
+from dream_agents.runs.folder import ARGS, CHECKPOINTS, FINAL
+from dream_agents.runs.settings import read_settings
 
 if TYPE_CHECKING:
     from dream_agents.agents.base import WorldModelAgent
@@ -17,7 +18,11 @@ if TYPE_CHECKING:
 
 
 def load_model(
-    source: str, env: str | None = None, device: str = "auto", agent: str | None = None
+    source: str | Path,
+    env: str | None = None,
+    device: str = "auto",
+    agent: str | None = None,
+    notice: Callable[[str], Any] = warnings.warn,
 ) -> WorldModelAgent | SAC:
     """Load an agent.
 
@@ -27,14 +32,14 @@ def load_model(
     :param env: the environment's id where the source does not say it
     :param device: PyTorch's device, or "auto"
     :param agent: name of the agent where the source does not say it
-    :raises ValueError: if the source is none of these, or the device can't be used
+    :param notice: told of a checkpoint that is taken in place of a run's final model
+    :raises ValueError: if the source is none of these
     """
     from dream_agents import zoo
 
-    check_device(device)
     path = Path(source)
     if path.is_dir() and not (path / "card.toml").exists():
-        return _load_folder(path, device, agent)
+        return _load_folder(path, device, agent, notice)
     if path.is_file() and path.suffix == ".zip":
         return _load_zip(path, device, agent)
     if path.exists() and path.suffix != ".pt" and not path.is_dir():
@@ -44,24 +49,29 @@ def load_model(
     return zoo.load(source, env=env, device=device)
 
 
-def is_entry(source: str) -> bool:
-    """Tell whether a source is an entry of the zoo, which has a card, rather than a file or folder of another kind."""
+def is_entry(source: str | Path) -> bool:
+    """Tell whether a source is an entry of the zoo, which has a card, rather than a file or folder of another kind.
+
+    :param source: as for :func:`load_model`
+    """
     path = Path(source)
     if path.is_dir():
         return (path / "card.toml").exists()
     return not path.exists() and path.suffix not in (".pt", ".zip")
 
 
-def _load_folder(folder: Path, device: str, agent: str | None) -> WorldModelAgent | SAC:
+def _load_folder(
+    folder: Path, device: str, agent: str | None, notice: Callable[[str], Any]
+) -> WorldModelAgent | SAC:
     """Load from a run's folder, or from a folder that holds checkpoints, or is one."""
     if (folder / ARGS).is_file():
-        return _load_zip(_newest_of_run(folder), device, agent or read_settings(folder).agent)
+        return _load_zip(_newest_of_run(folder, notice), device, agent or read_settings(folder).agent)
     from dream_agents.agents.checkpoint import AGENT_FILE, newest_good_checkpoint
 
     return _load_zip(newest_good_checkpoint(folder) / AGENT_FILE, device, agent)
 
 
-def _newest_of_run(run: Path) -> Path:
+def _newest_of_run(run: Path, notice: Callable[[str], Any]) -> Path:
     """Find the final model, or a good checkpoint of a run that was made longer and did not end.
 
     :raises FileNotFoundError: if there is neither
@@ -80,7 +90,7 @@ def _newest_of_run(run: Path) -> Path:
         return final
     if _decisions_of(newest) <= decisions:
         return final
-    say(f"the run went on after {final}; this is {newest}")
+    notice(f"the run went on after {final}; this is {newest}")
     return newest / AGENT_FILE
 
 
@@ -102,8 +112,7 @@ def _agent_of(path: Path) -> str:
 
     :raises ValueError: if no agent of this package saved the file
     """
-    beside = path.parent / ARGS
-    if beside.is_file():
+    if (path.parent / ARGS).is_file():
         return read_settings(path.parent).agent
     saved = _saved_data(path)
     if "agent_name" in saved:

@@ -1,0 +1,49 @@
+"""Tables that grow while a run goes on."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+from dream_agents.files import replacing
+
+#: columns of ``episodes.csv``
+EPISODE_COLUMNS = ("decisions", "frames", "return", "length", "seconds")
+
+#: columns of ``evaluations.csv``
+EVALUATION_COLUMNS = ("decisions", "frames", "planner", "mean", "std", "episodes", "success_rate")
+
+
+class RunTable:
+    """A CSV file that grows a row at a time; every row is on its way to the disk when :meth:`write` returns.
+
+    Rows of an earlier part of the run stay up to ``decisions``: what a resumed run does again is written again.
+
+    :param path: the file
+    :param columns: its columns; ``decisions`` must be one of them
+    :param decisions: where the run goes on
+    """
+
+    def __init__(self, path: Path, columns: tuple[str, ...], decisions: int):
+        self.path, self.columns = path, columns
+        self.kept = [row for row in self._read() if int(row["decisions"]) <= decisions]
+        with replacing(path) as file:
+            writer = csv.DictWriter(file, columns, lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(self.kept)
+
+    def _read(self) -> list[dict[str, str]]:
+        """Read whole rows; a run that was killed may have left a part of one at the end."""
+        if not self.path.is_file():
+            return []
+        lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
+        return list(csv.DictReader(line for line in lines if line.endswith("\n")))
+
+    def write(self, **row: Any) -> None:
+        """Append a row.
+
+        :param row: values by column
+        """
+        with self.path.open("a", newline="", encoding="utf-8") as file:
+            csv.DictWriter(file, self.columns, lineterminator="\n").writerow(row)
