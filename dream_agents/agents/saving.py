@@ -19,6 +19,7 @@ from dream_agents.agents.checkpoint import (
 )
 from dream_agents.agents.learning_rate import make_schedule
 from dream_agents.agents.task import TrainingTask, make_config
+from dream_agents.learners.base import get_backbone, planner_kwargs
 from dream_agents.planners import Memory, make_planner
 from dream_agents.wrappers import task_info
 
@@ -153,11 +154,14 @@ def _attributes(kwargs: dict[str, Any], saved: dict[str, Any]) -> dict[str, Any]
     if fixed:
         raise ValueError(f"{', '.join(fixed)}: the saved weights decide, so these can't be given")
     attributes: dict[str, Any] = {}
+    backbone = get_backbone(saved["backbone_name"])
     for name in ("planner", "training_planner", "replanner"):
-        options = rest.pop(f"{name}_kwargs", {})
+        given = rest.pop(f"{name}_kwargs", {})
         if name in rest:
-            attributes[f"_{name}"] = make_planner(rest.pop(name), **options)
-        elif options:
+            planner = rest.pop(name)
+            options = planner_kwargs(backbone, saved["obs_type"], planner, given)
+            attributes[f"_{name}"] = make_planner(planner, **options)
+        elif given:
             raise ValueError(f"{name}_kwargs are given without a {name}")
     if "learner_kwargs" in rest:
         config = saved["learner_config"]
