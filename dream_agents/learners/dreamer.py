@@ -363,7 +363,14 @@ class DreamerBackbone(Backbone):
         """Dream-MPC as on its paper's Dreamer (Alg. 3 and Table 16)."""
         if planner != "dream":
             return {}
-        return {"horizon": 15, "proposal_noise": 0.2, "return_lambda": 0.95, "uncertainty_coef": 0.0}
+        return {
+            "horizon": 15,
+            "iterations": 1,
+            "uncertainty_coef": 0.0,
+            "return_lambda": 0.95,
+            "exploration_std": 0.3,
+            "proposal_noise": 0.2,
+        }
 
 
 class GaussianDreamerBackbone(DreamerBackbone):

@@ -7,7 +7,14 @@ from dream_agents import BMPC, TDMPC2, DreamerV3, DreamMPC, make_planner
 from dream_agents.planners.dream import DreamPlanner
 from dream_agents.planners.mppi import MPPIPlanner
 
-ALGORITHM_3 = {"horizon": 15, "proposal_noise": 0.2, "return_lambda": 0.95, "uncertainty_coef": 0.0}
+ALGORITHM_3 = {
+    "horizon": 15,
+    "iterations": 1,
+    "uncertainty_coef": 0.0,
+    "return_lambda": 0.95,
+    "exploration_std": 0.3,
+    "proposal_noise": 0.2,
+}
 ROLES = ["planner", "training_planner", "replanner"]
 
 
