@@ -8,6 +8,7 @@ import torch
 from gymnasium.utils.env_checker import check_env
 
 from dream_agents import make_env, registry
+from dream_agents.learners.base import Backbone
 from dream_agents.learners.tdmpc2 import TDMPC2Backbone
 from dream_agents.wrappers import describe
 from dream_agents.wrappers.humanoid_bench.tasks import TASKS
@@ -43,6 +44,15 @@ def test_planner_of_the_plugin_page_picks_the_best_of_its_roll_outs(
     assert plan(5).action.shape == (3, 2)
     assert torch.equal(plan(5).action, plan(5).action)
     assert (plan(500).value > plan(1).value).all()
+
+
+def test_plugin_page_lists_every_hook_of_a_backbone(checkout: Path) -> None:
+    section = (checkout / "docs/plugins.md").read_text().partition("## A backbone")[2].partition("## ")[0]
+    listed = set(re.findall(r"^\| `(\w+)", section, re.MULTILINE))
+    hooks = {name for name in vars(Backbone) if not name.startswith("_")}
+    assert listed == hooks - Backbone.__abstractmethods__
+    for name in Backbone.__abstractmethods__:
+        assert f"def {name}(" in section
 
 
 def test_suite_of_the_plugin_page_makes_its_environment(

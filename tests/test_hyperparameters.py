@@ -16,7 +16,7 @@ PAGE = Path(__file__).parents[1] / "docs" / "hyperparameters.md"
 AGENTS = {
     "TD-MPC2 (Table 5)": ("tdmpc2", TDMPC2, {}),
     "BMPC (Table 6)": ("bmpc", BMPC, {}),
-    "Dream-MPC (Table 7)": ("dream_mpc", DreamMPC, {}),
+    "Dream-MPC (Table 7)": ("dream_mpc", DreamMPC, {"backbone": "tdmpc2"}),
     "Dream-MPC on Dreamer (Table 16)": ("dream_mpc", DreamMPC, {"backbone": "dreamer_gaussian"}),
 }
 WHERE = {

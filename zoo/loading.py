@@ -86,10 +86,11 @@ def load(
     options = source.defaults | kwargs
     if planner is not None:
         options["planner"] = planner
+    elif source.card is not None and kwargs.get("planner_kwargs") is not None:
+        options["planner"] = source.card.planner
     elif source.card is not None:
-        # An object, since agents have defaults of their own for planners by name.
-        own = source.card.planner_kwargs if kwargs.get("planner_kwargs") is None else kwargs["planner_kwargs"]
-        options |= {"planner": make_planner(source.card.planner, **own), "planner_kwargs": None}
+        # An object, since backbones have defaults of their own for planners by name.
+        options["planner"] = make_planner(source.card.planner, **source.card.planner_kwargs)
     agent: WorldModelAgent = agents.get(source.agent)(
         source.environment if env is None else env, device=device, **source.fixed, **options
     )

@@ -16,35 +16,28 @@ from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
 from torch import Tensor
 
+from dream_agents.learners.base import get_backbone
 from dream_agents.models.base import WorldModel
-from dream_agents.models.dreamer import DreamerSize
-from dream_agents.models.tdmpc import TDMPCSize
-from dream_agents.registry import UnknownNameError, backbones
+from dream_agents.registry import PluginError, UnknownNameError
 from dream_agents.zoo.cards import Card, Network
 from dream_agents.zoo.errors import ZooError
 from dream_agents.zoo.files import checksum
 
 _TARGET = "target_"
 
-#: Which dataclass holds the sizes of a backbone's networks.
-_SIZE_CLASSES: dict[str, type] = {
-    "tdmpc2": TDMPCSize,
-    "bmpc": TDMPCSize,
-    "dreamer": DreamerSize,
-    "dreamer_gaussian": DreamerSize,
-}
-
 
 def get_size_class(backbone: str) -> Any:
     """Look up the dataclass that holds the sizes of a backbone's networks.
 
-    :raises ZooError: for a backbone that the zoo does not store
+    :raises ZooError: for an unknown backbone, and one whose models the zoo can't store
     """
-    if backbone not in _SIZE_CLASSES:
-        raise ZooError(
-            f'backbone = "{backbone}" is not one that the zoo stores; those are {", ".join(_SIZE_CLASSES)}'
-        )
-    return _SIZE_CLASSES[backbone]
+    try:
+        size_class = get_backbone(backbone).size_class
+    except (UnknownNameError, PluginError, TypeError) as error:
+        raise ZooError(f'backbone = "{backbone}": {error}') from error
+    if size_class is None:
+        raise ZooError(f'backbone = "{backbone}" has no size_class, the dataclass of sizes that a card holds')
+    return size_class
 
 
 def describe_network(
@@ -90,7 +83,7 @@ def build_world_model(network: Network, backbone: str) -> WorldModel:
     """
     size = make_size(backbone, network.model_size)
     try:
-        return backbones.get(backbone).build_world_model(
+        return get_backbone(backbone).build_world_model(
             network.obs_shape,
             network.action_dim,
             model_size=size,
@@ -98,7 +91,7 @@ def build_world_model(network: Network, backbone: str) -> WorldModel:
             episodic=network.episodic,
             **network.options,
         )
-    except (UnknownNameError, TypeError, ValueError, RuntimeError) as error:
+    except (TypeError, ValueError, RuntimeError) as error:
         raise ZooError(
             f"the card's network can't be made with the backbone \"{backbone}\": {error}"
         ) from error

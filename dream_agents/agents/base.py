@@ -37,15 +37,12 @@ from dream_agents.allocator import keep_freed_memory
 from dream_agents.learners.base import (
     PLAN_MEAN,
     PLAN_STD,
-    Backbone,
     Learner,
-    default_replay,
-    imitates_planner,
+    get_backbone,
     plan_fields,
-    sequence_length,
 )
 from dream_agents.models.base import WorldModel
-from dream_agents.planners import Memory, Plan, Planner, make_optional_planner, make_planner
+from dream_agents.planners import Memory, Plan, Planner
 from dream_agents.replay import SequenceReplayBuffer
 from dream_agents.wrappers import task_info
 
@@ -101,6 +98,9 @@ class WorldModelAgent(PlannerRoles, SavedWorldModelAgent):
     earlier_decisions: int | None = 0
     earlier_frames: int | None = 0
     replay_buffer: SequenceReplayBuffer | None
+    _action_repeat: int = 1
+    _frame_stack: int = 1
+    _seed_phase_done: bool = False
 
     def __init__(
         self,
@@ -144,16 +144,11 @@ class WorldModelAgent(PlannerRoles, SavedWorldModelAgent):
         episodic: bool | None = None,
         _init_setup_model: bool = True,
     ):
-        from dream_agents.registry import backbones
-
         if isinstance(env, str) and env in self.policy_aliases:
             env, policy = policy, env  # type: ignore[assignment]  # Stable-Baselines3's order of these two
         learning_rate = make_schedule(learning_rate)
-        if n_steps != 1:
-            raise ValueError(
-                f"n_steps={n_steps}: the targets of world models have one step; leave n_steps at 1"
-            )
         check_numbers(
+            n_steps=n_steps,
             batch_size=batch_size,
             learning_rate=learning_rate,
             train_freq=train_freq,
@@ -163,8 +158,7 @@ class WorldModelAgent(PlannerRoles, SavedWorldModelAgent):
         )
         id = env if isinstance(env, str) else None
         self.task = TrainingTask(id, obs_type, env_kwargs or {}, n_envs, vec_env_cls)
-        if env is not None:
-            env = self.task.make(env, monitor_wrapper)
+        env = None if env is None else self.task.make(env, monitor_wrapper)
         super().__init__(
             policy,
             env,  # type: ignore[arg-type]
@@ -177,7 +171,7 @@ class WorldModelAgent(PlannerRoles, SavedWorldModelAgent):
             train_freq=train_freq,
             gradient_steps=gradient_steps,
             action_noise=action_noise,
-            replay_buffer_class=replay_buffer_class or default_replay(backbones.get(backbone)),
+            replay_buffer_class=self._replay_class(replay_buffer_class, backbone),
             replay_buffer_kwargs=replay_buffer_kwargs,
             policy_kwargs=policy_kwargs,
             stats_window_size=stats_window_size,
@@ -190,37 +184,41 @@ class WorldModelAgent(PlannerRoles, SavedWorldModelAgent):
             sde_support=False,
             supported_action_spaces=(spaces.Box,),
         )
-        if not issubclass(self.replay_buffer_class, SequenceReplayBuffer):  # type: ignore[arg-type]
-            raise ValueError(f"replay_buffer_class={replay_buffer_class} must be a SequenceReplayBuffer")
         self.backbone_name, self.model_size, self.obs_type = backbone, model_size, obs_type
-        self.model_kwargs = model_kwargs or {}
-        self.episodic = episodic
-        backbone_class: type[Backbone] = backbones.get(backbone)
-        self.learner_config = make_config(backbone_class.config_class, learner_kwargs or {})
-        self._planner = make_planner(planner, **(planner_kwargs or {}))
-        self._training_planner = make_optional_planner(
-            "training_planner", training_planner, training_planner_kwargs
-        )
-        self._replanner = make_optional_planner("replanner", replanner, replanner_kwargs)
-        if self._replanner is not None and not imitates_planner(backbone_class):
-            raise ValueError(f'replanner={replanner!r}: the backbone "{backbone}" does not imitate plans')
-        self._action_repeat, self._frame_stack = 1, 1
-        self._seed_phase_done = False
+        self.model_kwargs, self.episodic = model_kwargs or {}, episodic
+        self.learner_config = make_config(self.backbone.config_class, learner_kwargs or {})
+        collector = self.default_training_planner(backbone) if training_planner is None else training_planner
+        self._planner = self.make_planner(planner, **(planner_kwargs or {}))
+        self._training_planner = self._make_training_planner(collector, training_planner_kwargs)
+        self._replanner = self._make_replanner(replanner, replanner_kwargs)
         if _init_setup_model:
             self._setup_model()
 
     # ---------------------------------------------------------------- set-up
 
-    def _setup_model(self) -> None:
-        from dream_agents.registry import backbones
+    @staticmethod
+    def _replay_class(given: type[ReplayBuffer] | None, backbone: str) -> type[SequenceReplayBuffer]:
+        """The replay buffer that is given, or else the backbone's."""
+        chosen = given or get_backbone(backbone).replay_buffer_class
+        if not issubclass(chosen, SequenceReplayBuffer):
+            raise ValueError(f"replay_buffer_class={chosen} must be a SequenceReplayBuffer")
+        return chosen
 
+    @staticmethod
+    def default_training_planner(backbone: str) -> str | None:
+        """Name of the planner that acts while learning unless another is given; None for that of ``predict``.
+
+        :param backbone: name of the backbone
+        """
+        return None
+
+    def _setup_model(self) -> None:
         check_obs_type(self.obs_type, self.observation_space)
         if self.env is not None:
             self._read_task(self.env)
-        backbone: type[Backbone] = backbones.get(self.backbone_name)
-        self._stores_plans = imitates_planner(backbone)
+        self._stores_plans = self.backbone.imitates_planner
         self.replay_buffer_kwargs = self.replay_buffer_kwargs | {
-            "sequence_length": sequence_length(self.learner_config),
+            "sequence_length": self.backbone.sequence_length(self.learner_config),
             "frame_stack": self._frame_stack,
             "seed": self.seed,
         }
@@ -234,7 +232,7 @@ class WorldModelAgent(PlannerRoles, SavedWorldModelAgent):
             **self.model_kwargs,
         }
         self.policy_kwargs = user_kwargs | {
-            "backbone": backbone,
+            "backbone": self.backbone,
             "model_kwargs": model_kwargs,
             "planner": self._planner,
             "seed": self.seed or 0,
@@ -288,10 +286,7 @@ class WorldModelAgent(PlannerRoles, SavedWorldModelAgent):
     def learner(self) -> Learner:
         """What learns the model; made when first used, since optimizers take longer to import than all the rest."""
         if self._learner is None:
-            from dream_agents.registry import backbones
-
-            backbone: type[Backbone] = backbones.get(self.backbone_name)
-            self._learner = backbone.build_learner(
+            self._learner = self.backbone.build_learner(
                 self.world_model,
                 self.learner_config,
                 self.lr_schedule(1.0),

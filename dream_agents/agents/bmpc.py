@@ -8,6 +8,7 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv
 
 from dream_agents.agents.base import WorldModelAgent
+from dream_agents.learners.base import get_backbone
 
 
 class BMPC(WorldModelAgent):
@@ -30,4 +31,6 @@ class BMPC(WorldModelAgent):
         backbone: str = "bmpc",
         **kwargs: Any,
     ):
-        super().__init__(env, policy, backbone=backbone, **kwargs)
+        super().__init__(
+            env, policy, backbone=backbone, **{**get_backbone(backbone).agent_defaults, **kwargs}
+        )

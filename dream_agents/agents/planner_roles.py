@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from dream_agents.agents.policy import WorldModelPolicy
+from dream_agents.learners.base import Backbone, get_backbone, planner_kwargs
 from dream_agents.planners import Planner, make_optional_planner, make_planner
 
 
@@ -10,18 +13,51 @@ class PlannerRoles:
     """The part of :class:`WorldModelAgent` that knows which planner does what."""
 
     policy: WorldModelPolicy
+    backbone_name: str
+    obs_type: str
     _planner: Planner
     _training_planner: Planner | None
     _replanner: Planner | None
 
     @property
+    def backbone(self) -> type[Backbone]:
+        """What made the world model, and makes its learner."""
+        return get_backbone(self.backbone_name)
+
+    def make_planner(self, planner: str | Planner, **options: Any) -> Planner:
+        """Make a planner for this agent's world model; a planner object is passed through.
+
+        :param planner: a name in ``registry.planners``, or a planner
+        :param options: the planner's options; others are the backbone's ``planner_options``, or the planner's defaults
+        :raises ValueError: for an unknown name or option, and for options beside an object
+        """
+        return make_planner(planner, **planner_kwargs(self.backbone, self.obs_type, planner, options))
+
+    def _make_training_planner(
+        self, planner: str | Planner | None, given: dict[str, Any] | None = None
+    ) -> Planner | None:
+        options = planner_kwargs(self.backbone, self.obs_type, planner, given)
+        return make_optional_planner("training_planner", planner, options)
+
+    def _make_replanner(
+        self, planner: str | Planner | None, given: dict[str, Any] | None = None
+    ) -> Planner | None:
+        options = planner_kwargs(self.backbone, self.obs_type, planner, given)
+        made = make_optional_planner("replanner", planner, options)
+        if made is not None and not self.backbone.imitates_planner:
+            raise ValueError(
+                f'replanner={planner!r}: the backbone "{self.backbone_name}" does not imitate plans'
+            )
+        return made
+
+    @property
     def planner(self) -> Planner:
-        """The planner of ``predict``; settable by name or object at any time."""
+        """The planner of ``predict``; settable at any time, by name (:meth:`make_planner`) or object."""
         return self._planner
 
     @planner.setter
     def planner(self, planner: str | Planner) -> None:
-        self._planner = self.policy.planner = make_planner(planner)
+        self._planner = self.policy.planner = self.make_planner(planner)
 
     @property
     def training_planner(self) -> Planner | None:
@@ -30,7 +66,7 @@ class PlannerRoles:
 
     @training_planner.setter
     def training_planner(self, planner: str | Planner | None) -> None:
-        self._training_planner = make_optional_planner("training_planner", planner)
+        self._training_planner = self._make_training_planner(planner)
 
     @property
     def replanner(self) -> Planner | None:
@@ -39,7 +75,7 @@ class PlannerRoles:
 
     @replanner.setter
     def replanner(self, planner: str | Planner | None) -> None:
-        self._replanner = make_optional_planner("replanner", planner)
+        self._replanner = self._make_replanner(planner)
 
     @property
     def collector(self) -> Planner:

@@ -133,6 +133,7 @@ def make_config(config_class: type, options: dict[str, Any]) -> Any:
 
 def check_numbers(
     *,
+    n_steps: int,
     batch_size: int,
     learning_rate: float | Schedule,
     train_freq: int | tuple[int, str],
@@ -141,6 +142,8 @@ def check_numbers(
     gamma: float | None,
 ) -> None:
     """Raise a ValueError that names the option and its range unless each number makes sense."""
+    if n_steps != 1:
+        raise ValueError(f"n_steps={n_steps}: the targets of world models have one step; leave n_steps at 1")
     every = train_freq[0] if isinstance(train_freq, tuple) else train_freq
     rate = None if callable(learning_rate) else learning_rate
     for name, value in {"batch_size": batch_size, "learning_rate": rate, "train_freq": every}.items():

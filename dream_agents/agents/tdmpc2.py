@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.type_aliases import GymEnv
+
 from dream_agents.agents.base import WorldModelAgent
+from dream_agents.learners.base import get_backbone
 
 
 class TDMPC2(WorldModelAgent):
@@ -11,4 +17,20 @@ class TDMPC2(WorldModelAgent):
     Every keyword is documented at :class:`WorldModelAgent`, whose defaults are TD-MPC2's.
 
         >>> model = TDMPC2("dmc_walker-walk-v0", model_size="1M").learn(50_000, progress_bar=True)
+
+    :param env: an environment id, a ``gymnasium.Env`` or a ``VecEnv``
+    :param policy: Stable-Baselines3's policy class or its name
+    :param backbone: world model and learner, a name in ``registry.backbones``
     """
+
+    def __init__(
+        self,
+        env: GymEnv | str | None,
+        policy: str | type[BasePolicy] = "WorldModelPolicy",
+        *,
+        backbone: str = "tdmpc2",
+        **kwargs: Any,
+    ):
+        super().__init__(
+            env, policy, backbone=backbone, **{**get_backbone(backbone).agent_defaults, **kwargs}
+        )

@@ -10,6 +10,7 @@ from stable_baselines3.common.type_aliases import GymEnv
 from dream_agents.agents.learning_rate import make_schedule
 from dream_agents.agents.saving import SavedAgent
 from dream_agents.agents.task import make_config
+from dream_agents.learners.base import get_backbone, planner_kwargs
 from dream_agents.planners import Memory, make_planner
 
 #: keyword arguments that the weights decide
@@ -53,11 +54,14 @@ class SavedWorldModelAgent(SavedAgent):
         if fixed:
             raise ValueError(f"{', '.join(fixed)}: the saved weights decide, so these can't be given")
         attributes: dict[str, Any] = {}
+        backbone = get_backbone(saved["backbone_name"])
         for name in ("planner", "training_planner", "replanner"):
-            options = rest.pop(f"{name}_kwargs", {})
+            given = rest.pop(f"{name}_kwargs", {})
             if name in rest:
-                attributes[f"_{name}"] = make_planner(rest.pop(name), **options)
-            elif options:
+                planner = rest.pop(name)
+                options = planner_kwargs(backbone, saved["obs_type"], planner, given)
+                attributes[f"_{name}"] = make_planner(planner, **options)
+            elif given:
                 raise ValueError(f"{name}_kwargs are given without a {name}")
         if "learner_kwargs" in rest:
             config = saved["learner_config"]

@@ -16,8 +16,8 @@ def agents(name: Name = None) -> None:
     """List agents, and with a name, every option that `train --set` takes."""
     from dream_agents.cli.listing import print_options, things_table
     from dream_agents.cli.signatures import keywords_of
+    from dream_agents.learners.base import get_backbone
     from dream_agents.registry import agents as registered
-    from dream_agents.registry import backbones
 
     if name is None:
         console.print(things_table(registered, _SHOWN))
@@ -28,5 +28,5 @@ def agents(name: Name = None) -> None:
     keywords = keywords_of(agent)
     if "backbone" in keywords:
         backbone = keywords["backbone"].default
-        config = backbones.get(backbone).config_class
+        config = get_backbone(backbone).config_class
         print_options(f'Options of the learner of "{backbone}"', config, "learner_kwargs.")

@@ -28,7 +28,9 @@ class OptionGroup:
     is_complete: bool = True
 
 
-def option_groups(agent: type, keywords: Mapping[str, Any], planner: str | None = None) -> list[OptionGroup]:
+def option_groups(
+    agent: type[Any], keywords: Mapping[str, Any], planner: str | None = None
+) -> list[OptionGroup]:
     """Collect the options of an agent's learner, planners and networks.
 
     :param agent: the agent's class; one without a backbone has no such parts
@@ -36,7 +38,8 @@ def option_groups(agent: type, keywords: Mapping[str, Any], planner: str | None 
     :param planner: name of the planner that acts, where it is not among the keywords
     :raises UnknownNameError: for a backbone or a planner that is none
     """
-    from dream_agents.registry import backbones, planners
+    from dream_agents.learners.base import get_backbone
+    from dream_agents.registry import planners
 
     known = keywords_of(agent)
 
@@ -46,14 +49,13 @@ def option_groups(agent: type, keywords: Mapping[str, Any], planner: str | None 
     if "backbone" not in known:
         return []
     name = name_of("backbone")
-    backbone = backbones.get(name)
+    backbone = get_backbone(name)
     groups = [
         OptionGroup("learner_kwargs", f'the backbone "{name}"', keywords_of(backbone.config_class)),
     ]
-    default_of = getattr(agent, "default_training_planner", lambda backbone: None)
     acting = {
         "planner": planner or name_of("planner"),
-        "training_planner": name_of("training_planner") or default_of(name),
+        "training_planner": name_of("training_planner") or agent.default_training_planner(name),
         "replanner": name_of("replanner"),
     }
     for role, chosen in acting.items():

@@ -14,23 +14,25 @@ if TYPE_CHECKING:
 def planner_for(model: Any, planner: str | Planner, **options: Any) -> Planner:
     """Return the planner that a name stands for: the agent's own one where it has that name, or else a new one.
 
-    So ``"mppi"`` on an agent that plans with MPPI keeps the options that the agent plans with.
+    So ``"mppi"`` on an agent that plans with MPPI keeps the options that the agent plans with. A new one has the
+    options that the agent's backbone wants, as ``model.planner = "mppi"`` does.
 
     :param model: an agent
     :param planner: a name, or a planner, which is returned as it is
-    :param options: options that are to differ from the own planner's, or from the defaults
-    :raises ValueError: for an unknown name or option, and for options of a planner that is made already
+    :param options: options that are to differ from the own planner's, or from the new one's
+    :raises ValueError: for an unknown name or option, for options of a planner that is made already, and for agents
+        without planners
     """
-    from dream_agents.planners import make_planner
     from dream_agents.registry import planners
 
-    own = getattr(model, "planner", None)
+    _check_plans(model)
+    own = model.planner
     is_own = isinstance(planner, str) and type(own) is planners.get(planner)
     if is_own and not options:
-        return own  # type: ignore[return-value]
+        return own
     if is_own and dataclasses.is_dataclass(own):
         options = {**vars(own), **options}
-    return make_planner(planner, **options)
+    return model.make_planner(planner, **options)
 
 
 def changed_options(model: Any, planner: str | Planner | None) -> dict[str, Any]:
@@ -38,11 +40,13 @@ def changed_options(model: Any, planner: str | Planner | None) -> dict[str, Any]
 
     :param model: the agent that the planner acts for
     :param planner: what is asked to act; a name, or None for the agent's own planner, changes nothing
+    :raises ValueError: for a planner, where the agent has none
     """
     if not dataclasses.is_dataclass(planner) or isinstance(planner, type):
         return {}
-    own = getattr(model, "planner", None)
-    usual = vars(own) if type(own) is type(planner) else _defaults(planner)
+    _check_plans(model)
+    own = model.planner
+    usual = vars(own) if type(own) is type(planner) else _defaults(model, planner)
     # Compared as they are written, since arrays that differ have no truth value.
     return {
         name: value
@@ -51,11 +55,18 @@ def changed_options(model: Any, planner: str | Planner | None) -> dict[str, Any]
     }
 
 
-def _defaults(planner: Any) -> dict[str, Any]:
-    return {
+def _check_plans(model: Any) -> None:
+    if not hasattr(model, "planner"):
+        raise ValueError(f"{type(model).__name__} has no world model to plan in; leave planner at None")
+
+
+def _defaults(model: Any, planner: Any) -> dict[str, Any]:
+    """What a planner of this class has for options on the model's backbone unless it is told otherwise."""
+    own = {
         field.name: field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
         for field in dataclasses.fields(planner)
     }
+    return own | model.backbone.planner_options(planner_name(planner), model.obs_type)
 
 
 def options_of(planner: Planner | None) -> dict[str, Any]:
@@ -80,8 +91,7 @@ def acting_with(model: Any, planner: str | Planner | None) -> Iterator[None]:
     if planner is None:
         yield
         return
-    if not hasattr(model, "planner"):
-        raise ValueError(f"{type(model).__name__} has no world model to plan in; leave planner at None")
+    _check_plans(model)
     before = model.planner
     model.planner = planner_for(model, planner)
     try:

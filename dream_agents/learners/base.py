@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar, Protocol
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from dream_agents.models.base import WorldModel
 from dream_agents.planners import Planner
+from dream_agents.registry import backbones
 from dream_agents.replay import ExtraField, SequenceBatch, SequenceReplayBuffer
 
 #: names of the fields in which a replay buffer holds the distribution that a planner drew each decision from
@@ -19,21 +22,6 @@ PLAN_MEAN, PLAN_STD = "plan_mean", "plan_std"
 def plan_fields(action_dim: int) -> dict[str, ExtraField]:
     """What replay holds for a learner that imitates plans; N(0, 1) stands in for those of random decisions."""
     return {PLAN_MEAN: ExtraField(action_dim, 0.0), PLAN_STD: ExtraField(action_dim, 1.0)}
-
-
-def imitates_planner(backbone: type[Backbone]) -> bool:
-    """Whether a backbone's learner takes :func:`plan_fields` from replay; not if it doesn't say so."""
-    return getattr(backbone, "imitates_planner", False)
-
-
-def default_replay(backbone: type[Backbone]) -> type[SequenceReplayBuffer]:
-    """The replay buffer that a backbone's learner draws from; sub-sequences of one episode if it doesn't say so."""
-    return getattr(backbone, "replay_buffer_class", SequenceReplayBuffer)
-
-
-def sequence_length(config: Any) -> int:
-    """Steps of the sequences that a learner draws: its ``sequence_length``, or else its horizon."""
-    return getattr(config, "sequence_length", config.horizon)
 
 
 class Learner(ABC):
@@ -76,16 +64,40 @@ class Learner(ABC):
             optimizer.load_state_dict(state[name])
 
 
-class Backbone(Protocol):
-    """A kind of world model together with its learner, under one name in the registry.
+@dataclass
+class LearnerConfig:
+    """Hyperparameters of a learner that has no others.
 
-    One whose learner imitates plans says so by ``imitates_planner = True``; batches then hold :func:`plan_fields`.
+    :param horizon: H, steps of the sub-sequences that it draws
     """
 
-    #: dataclass of the learner's hyperparameters
-    config_class: ClassVar[type]
+    horizon: int = 3
+
+
+class Backbone(ABC):
+    """A kind of world model together with its learner, under one name in the registry.
+
+    A subclass has to say how both are made; every other hook has a default. Backbones are used as classes, nobody makes
+    an instance.
+    """
+
+    #: dataclass of the learner's hyperparameters, what ``learner_kwargs`` are the fields of
+    config_class: ClassVar[type] = LearnerConfig
+    #: dataclass of the networks' sizes, whole numbers that the zoo writes into a card. A world model has its own as
+    #: ``size``, and ``model_size`` takes one. None for models that the zoo does not store.
+    size_class: ClassVar[type | None] = None
+    #: whether the learner imitates plans; batches then hold :func:`plan_fields`
+    imitates_planner: ClassVar[bool] = False
+    #: where the learner draws its batches from
+    replay_buffer_class: ClassVar[type[SequenceReplayBuffer]] = SequenceReplayBuffer
+    #: keyword arguments that an agent takes where its user gives none, e.g. ``{"batch_size": 16}``. Agents that choose
+    #: a backbone's own (``DreamerV3``) have them in their signature instead. Planners have hooks of their own.
+    agent_defaults: ClassVar[Mapping[str, Any]] = {}
+    #: name of the planner that acts while ``DreamMPC`` learns; None for the planner of ``predict``
+    default_training_planner: ClassVar[str | None] = None
 
     @staticmethod
+    @abstractmethod
     def build_world_model(
         obs_shape: tuple[int, ...],
         action_dim: int,
@@ -94,12 +106,76 @@ class Backbone(Protocol):
         episodic: bool,
         **kwargs: Any,
     ) -> WorldModel:
-        """Make the networks."""
-        ...
+        """Make the networks.
+
+        :param obs_shape: shape of an observation, a vector's or an image's
+        :param action_dim: number of action dimensions
+        :param model_size: one of the backbone's sizes, by name or as its :attr:`size_class`
+        :param discount: discount factor of the predicted returns
+        :param episodic: whether the task can end before its time limit
+        :param kwargs: further options of the networks, the agent's ``model_kwargs``
+        """
 
     @staticmethod
+    @abstractmethod
     def build_learner(
         world_model: WorldModel, config: Any, learning_rate: float, tau: float, generator: torch.Generator
     ) -> Learner:
-        """Make the learner of a world model that is on its device already."""
-        ...
+        """Make the learner of a world model that is on its device already.
+
+        :param world_model: what :meth:`build_world_model` made
+        :param config: a :attr:`config_class`
+        :param learning_rate: of the first update
+        :param tau: rate at which target values follow
+        :param generator: source of the learner's randomness, on the model's device
+        """
+
+    @staticmethod
+    def sequence_length(config: Any) -> int:
+        """Steps of the sequences that the learner draws; its horizon by default.
+
+        :param config: a :attr:`config_class`
+        """
+        return int(config.horizon)
+
+    @staticmethod
+    def planner_options(planner: str, obs_type: str) -> dict[str, Any]:
+        """Options of a planner that was asked for by name, where they differ on this world model from its defaults.
+
+        The user's own options stand above them. By default there are none.
+
+        :param planner: name in ``registry.planners``
+        :param obs_type: what the agent observes, "state" or "pixels"
+        """
+        return {}
+
+
+def get_backbone(name: str) -> type[Backbone]:
+    """Look up a backbone.
+
+    :param name: name in ``registry.backbones``
+    :raises UnknownNameError: (a ``ValueError``) if nothing has that name
+    :raises TypeError: for a class that is no :class:`Backbone`, or one that does not say how its parts are made
+    """
+    found = backbones.get(name)
+    if not (isinstance(found, type) and issubclass(found, Backbone)):
+        raise TypeError(
+            f'the backbone "{name}" is {found!r}, which has to be a subclass of dream_agents.learners.base.Backbone'
+        )
+    if found.__abstractmethods__:
+        missing = " and ".join(sorted(found.__abstractmethods__))
+        raise TypeError(f'the backbone "{name}" ({found.__name__}) has to define {missing}')
+    return found
+
+
+def planner_kwargs(
+    backbone: type[Backbone], obs_type: str, planner: str | Planner | None, given: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """Options to make a planner with: what the backbone wants for its name, and above that what the user gives.
+
+    :param obs_type: what the agent observes
+    :param planner: a name; a planner that is made already, and none at all, has only the options given
+    :param given: the user's options
+    """
+    wanted = backbone.planner_options(planner, obs_type) if isinstance(planner, str) else {}
+    return {**wanted, **(given or {})}

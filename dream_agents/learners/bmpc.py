@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from dream_agents.learners.base import PLAN_MEAN, PLAN_STD
+from dream_agents.learners.base import PLAN_MEAN, PLAN_STD, Backbone
 from dream_agents.learners.implicit import ImplicitModelConfig, ImplicitModelLearner
 from dream_agents.models.base import WorldModel
 from dream_agents.models.bmpc import BMPCWorldModel
@@ -155,11 +155,13 @@ class BMPCLearner(ImplicitModelLearner):
         return loss, divergence[0].detach(), {name: metric.detach() for name, metric in metrics.items()}
 
 
-class BMPCBackbone:
+class BMPCBackbone(Backbone):
     """BMPC's networks and learner."""
 
     config_class: ClassVar[type] = BMPCConfig
+    size_class: ClassVar[type | None] = TDMPCSize
     imitates_planner: ClassVar[bool] = True
+    default_training_planner: ClassVar[str | None] = "mppi"
 
     @staticmethod
     def build_world_model(
@@ -187,3 +189,8 @@ class BMPCBackbone:
         """Make the learner of a :class:`BMPCWorldModel`."""
         assert isinstance(world_model, BMPCWorldModel)
         return BMPCLearner(world_model, config, learning_rate, tau, generator)
+
+    @staticmethod
+    def planner_options(planner: str, obs_type: str) -> dict[str, Any]:
+        """Dream-MPC's penalty on states, as its authors' code has it; 0.01 on images is the planner's default."""
+        return {"uncertainty_coef": 0.1} if planner == "dream" and obs_type == "state" else {}

@@ -5,6 +5,7 @@ Shapes: L steps of B replayed sequences, H imagined steps from each of N = L * B
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -12,11 +13,12 @@ import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
 
-from dream_agents.learners.base import Learner
+from dream_agents.learners.base import Backbone, Learner
 from dream_agents.learners.dreamer_config import DreamerConfig, GaussianDreamerConfig
 from dream_agents.models.base import WorldModel
 from dream_agents.models.dreamer import DreamerSize, DreamerWorldModel
 from dream_agents.models.heads import ClampedGaussian
+from dream_agents.replay import SequenceReplayBuffer
 from dream_agents.replay.stream import StreamBatch, StreamReplayBuffer
 
 
@@ -304,21 +306,14 @@ def multiplies_bfloat16(device: torch.device) -> bool:
     return device.type == "cpu" and bool(supported())
 
 
-class DreamerBackbone:
+class DreamerBackbone(Backbone):
     """DreamerV3's networks and learner."""
 
     config_class: ClassVar[type] = DreamerConfig
-    replay_buffer_class: ClassVar[type] = StreamReplayBuffer
+    size_class: ClassVar[type | None] = DreamerSize
+    replay_buffer_class: ClassVar[type[SequenceReplayBuffer]] = StreamReplayBuffer
     latent: ClassVar[str] = "categorical"
-    #: options of Dream-MPC's planner (Alg. 3 and Table 16 of its paper)
-    dream_options: ClassVar[dict[str, Any]] = {
-        "horizon": 15,
-        "proposal_noise": 0.2,
-        "return_lambda": 0.95,
-        "uncertainty_coef": 0.0,
-    }
-    #: keyword arguments of agents that differ from those of other backbones
-    agent_defaults: ClassVar[dict[str, Any]] = {
+    agent_defaults: ClassVar[Mapping[str, Any]] = {
         "model_size": "1M",
         "learning_rate": 3e-4,
         "batch_size": 16,
@@ -358,13 +353,32 @@ class DreamerBackbone:
         assert isinstance(world_model, DreamerWorldModel)
         return DreamerLearner(world_model, config, learning_rate, tau, generator)
 
+    @staticmethod
+    def sequence_length(config: DreamerConfig) -> int:
+        """Steps of a replayed sequence; the horizon is imagined."""
+        return config.sequence_length
+
+    @staticmethod
+    def planner_options(planner: str, obs_type: str) -> dict[str, Any]:
+        """Dream-MPC as on its paper's Dreamer (Alg. 3 and Table 16)."""
+        if planner != "dream":
+            return {}
+        return {
+            "horizon": 15,
+            "iterations": 1,
+            "uncertainty_coef": 0.0,
+            "return_lambda": 0.95,
+            "exploration_std": 0.3,
+            "proposal_noise": 0.2,
+        }
+
 
 class GaussianDreamerBackbone(DreamerBackbone):
     """Dreamer as the paper of Dream-MPC used it: Gaussian latents, gradients through the dynamics (Table 16)."""
 
     config_class: ClassVar[type] = GaussianDreamerConfig
     latent: ClassVar[str] = "gaussian"
-    agent_defaults: ClassVar[dict[str, Any]] = {
+    agent_defaults: ClassVar[Mapping[str, Any]] = {
         "model_size": "paper",
         "learning_rate": 6e-4,
         "batch_size": 50,

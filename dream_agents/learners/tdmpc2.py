@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dream_agents.learners.base import Backbone
 from dream_agents.learners.implicit import ImplicitModelConfig, ImplicitModelLearner
 from dream_agents.models.base import WorldModel
 from dream_agents.models.tdmpc import TDMPCSize, TDMPCWorldModel
@@ -81,10 +82,11 @@ class TDMPC2Learner(ImplicitModelLearner):
         return loss, values[0].detach(), {name: metric.detach() for name, metric in metrics.items()}
 
 
-class TDMPC2Backbone:
+class TDMPC2Backbone(Backbone):
     """TD-MPC2's networks and learner."""
 
     config_class: ClassVar[type] = TDMPC2Config
+    size_class: ClassVar[type | None] = TDMPCSize
 
     @staticmethod
     def build_world_model(

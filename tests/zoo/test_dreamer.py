@@ -66,6 +66,21 @@ def test_planner_of_the_card_is_that_of_the_model(tmp_path: Path) -> None:
     assert zoo.load(tmp_path / "two", device="cpu").planner == model.planner
 
 
+def test_dream_by_name_is_what_the_backbone_wants(tmp_path: Path) -> None:
+    zoo.save(DreamerV3("Pendulum-v1", **KEYWORDS), tmp_path / "one")
+    planner = zoo.load(tmp_path / "one", device="cpu", planner="dream").planner
+    assert (planner.horizon, planner.proposal_noise) == (15, 0.2)
+    options = {"planner": "dream", "planner_kwargs": {"horizon": 3}}
+    planner = zoo.load(tmp_path / "one", device="cpu", **options).planner
+    assert (planner.horizon, planner.proposal_noise) == (3, 0.2)
+
+
+def test_options_alone_are_those_of_the_cards_planner(tmp_path: Path) -> None:
+    zoo.save(DreamMPC("Pendulum-v1", backbone="dreamer", **KEYWORDS), tmp_path / "one")
+    planner = zoo.load(tmp_path / "one", device="cpu", planner_kwargs={"horizon": 3}).planner
+    assert (planner.horizon, planner.proposal_noise) == (3, 0.2)
+
+
 def test_sizes_of_another_backbone_are_refused(tmp_path: Path) -> None:
     zoo.save(DreamerV3("Pendulum-v1", **KEYWORDS), tmp_path / "dreamer")
     path = tmp_path / "dreamer" / "card.toml"

@@ -9,9 +9,10 @@ import pytest
 import torch
 from stable_baselines3 import PPO
 
-from dream_agents import TDMPC2, DreamMPC, zoo
+from dream_agents import TDMPC2, DreamMPC, registry, zoo
 from dream_agents.agents.base import WorldModelAgent
 from dream_agents.evaluation import evaluate
+from dream_agents.learners.tdmpc2 import TDMPC2Backbone
 from dream_agents.planners.dream import DreamPlanner
 from dream_agents.planners.mppi import MPPIPlanner
 from dream_agents.zoo import ZooError
@@ -84,7 +85,7 @@ def test_folder_gives_the_name_and_the_agent_its_class(tmp_path: Path) -> None:
         "dream-mpc-pendulum",
         "dream_mpc",
         "dream",
-        {},
+        {"uncertainty_coef": 0.1},
     )
     assert type(zoo.load(tmp_path / "dream-mpc-pendulum", device="cpu")) is DreamMPC
 
@@ -235,6 +236,17 @@ def test_planner_without_a_name_is_refused(model: WorldModelAgent, tmp_path: Pat
     with pytest.raises(
         ZooError, match=r"OwnPlanner has no name in the registry.*registry\.planners\.register"
     ):
+        zoo.save(model, tmp_path / "own")
+
+
+def test_backbone_without_sizes_is_refused(
+    model: WorldModelAgent, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Nameless(TDMPC2Backbone):
+        size_class = None
+
+    monkeypatch.setitem(registry.backbones._registered, "tdmpc2", Nameless)
+    with pytest.raises(ZooError, match='backbone = "tdmpc2" has no size_class'):
         zoo.save(model, tmp_path / "own")
 
 

@@ -172,7 +172,7 @@ def test_weights_of_another_kind_are_found(entry: Path) -> None:
         ({"network__model_size__num_enc_layers": 10**9}, "num_enc_layers = 1000000000 is not in 1 to 100"),
         ({"network__model_size__mlp_dim": ...}, "network.model_size has the fields"),
         ({"network__options": {"log_std_mim": -9.0}}, "log_std_mim"),
-        ({"backbone": "tdmpc"}, 'backbone = "tdmpc" is not one that the zoo stores; those are tdmpc2'),
+        ({"backbone": "tdmpc"}, 'backbone = "tdmpc": "tdmpc" is not a backbone; did you mean "tdmpc2"'),
         (
             {"planner_kwargs": {"horizon": [3]}},
             "planner_kwargs.horizon = [3] is not bool or int or float or str",
