@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from dream_agents.allocator import keep_freed_memory
+from dream_agents.annex import keep_freed_memory
 from dream_agents.evaluation.environments import (
     CUSTOM_ENVIRONMENT,
     environment_options,
@@ -57,9 +57,6 @@ def evaluate(
     episodes whatever ``n_envs`` and ``first_episode`` are. A planner that draws random numbers draws them for the
     whole batch, and may still act differently in another one.
 
-    On a CUDA device the planner is captured in a CUDA graph where it can be; see
-    :class:`~dream_agents.agents.graphed.GraphedDecision`.
-
     :param model: an agent
     :param env: an environment's id, a function that makes one, or a ``VecEnv``; by default the one that the agent
         was made with. A ``VecEnv`` that :func:`make_evaluation_env` did not make is seeded once, and its later
@@ -79,8 +76,6 @@ def evaluate(
     """
     from stable_baselines3.common.vec_env import VecEnv
 
-    from dream_agents.agents.graphed import planning_in_graphs
-
     if episodes < 1:
         raise ValueError(f"episodes={episodes}: at least one episode is needed")
     if model.device.type == "cpu":
@@ -97,7 +92,6 @@ def evaluate(
         with (
             acting_with(model, planner),
             _random_numbers(model, seed, first_episode, deterministic),
-            planning_in_graphs(model, {vec_env.num_envs, 1}, deterministic),
         ):
             began, latency = time.perf_counter(), None
             for run in _run_episodes(model, vec_env, episodes, seed, first_episode, deterministic, progress):

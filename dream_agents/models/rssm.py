@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from dream_agents.models.layers import NormedLinear
-from dream_agents.models.tdmpc_planning import join
+from dream_agents.models.layers import join
 
 
 class StochasticState(nn.Module, ABC):
