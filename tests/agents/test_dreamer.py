@@ -184,7 +184,7 @@ def test_dream_mpc_plans_as_in_the_paper(backbone):
     agent = DreamMPC("Pendulum-v1", backbone=backbone, **options)
     planner = agent.planner
     assert isinstance(planner, DreamPlanner)
-    assert (planner.horizon, planner.candidates, planner.iterations) == (15, 5, 1)
+    assert (planner.horizon, planner.candidates, planner.iterations_for(agent.world_model)) == (15, 5, 1)
     assert (planner.proposal_noise, planner.reuse, planner.step_size) == (0.2, 0.1, 0.1)
     assert (planner.return_lambda, planner.uncertainty_coef, planner.exploration_std) == (0.95, 0.0, 0.3)
     agent.learn(30)
