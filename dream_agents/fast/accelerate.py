@@ -28,7 +28,9 @@ def fast_model(model: WorldModel, pack: bool = False) -> WorldModel:
 
     :param pack: copy the weights, which then have to stay as they are
     """
-    return FastTDMPC(model, pack) if isinstance(model, ImplicitWorldModel) and has_fast_model(model) else model
+    return (
+        FastTDMPC(model, pack) if isinstance(model, ImplicitWorldModel) and has_fast_model(model) else model
+    )
 
 
 def fast_planner(model: WorldModel, planner: Planner) -> Planner:
@@ -38,7 +40,7 @@ def fast_planner(model: WorldModel, planner: Planner) -> Planner:
     """
     twin = _PLANNERS.get(type(planner))
     if twin is not None and isinstance(model, FastTDMPC) and twin.takes(planner):
-        return twin(planner)  # type: ignore[no-any-return]
+        return twin(planner)
     return planner
 
 

@@ -97,8 +97,12 @@ class FastDecider(Decider):
         if not has_fast_model(self.model):
             return self.model
         if self._watch is None or not self._watch.same_places():
-            self._watch, self._unpacked, self._packed = WeightsWatch([self.model]), fast_model(self.model), None
-            return self._unpacked  # type: ignore[return-value]
+            self._watch, self._unpacked, self._packed = (
+                WeightsWatch([self.model]),
+                fast_model(self.model),
+                None,
+            )
+            return self._unpacked
         assert self._unpacked is not None
         if not packable(next(self.model.parameters())):
             return self._unpacked

@@ -63,14 +63,14 @@ class FastDream:
             if iteration > 0:
                 steps = dream(model, z, actions)
             noise, members = planner.draw(model, z, generator)
-            objective, gradient = objective_and_gradient(
+            found, gradient = objective_and_gradient(
                 model, steps, actions, noise, members, planner.uncertainty_coef
             )
-            objective = Objective(objective.value.nan_to_num_(0.0, 0.0, 0.0), objective.penalty)
+            found.value.nan_to_num_(0.0, 0.0, 0.0)
             actions = planner.ascend(actions, gradient)
         actions = actions.clamp_(-1, 1)
-        info = Described(lambda: describe(objective, gradient, actions - before))
-        return planner.choose(actions, objective.value, info, deterministic, generator)
+        info = Described(lambda: describe(found, gradient, actions - before))
+        return planner.choose(actions, found.value, info, deterministic, generator)
 
     def _propose(
         self,
@@ -138,7 +138,7 @@ def objective_and_gradient(
     last_action, policy_pullback = act_at(model.model, model, last, noise)
 
     is_uncertain = uncertainty_coef != 0 and model.num_values > 1
-    if model.takes_action_in_value:
+    if last_action is not None:
         valued = torch.cat((last, last_action), -1).unsqueeze(0)
         if is_uncertain:
             valued = torch.cat((torch.cat((after, actions), -1), valued))
@@ -163,10 +163,12 @@ def objective_and_gradient(
     share = (value_weight / len(last_values)).expand(batch, candidates).reshape(-1)
     value_gradient = share.expand(len(values), -1)
     if members is not None:
-        value_gradient = torch.zeros_like(value_gradient).index_copy_(0, members, share.expand(len(members), -1))
+        value_gradient = torch.zeros_like(value_gradient).index_copy_(
+            0, members, share.expand(len(members), -1)
+        )
     to_end = value_pullback(value_decode(value_gradient)).view(batch, candidates, -1)
     to_latent = to_end[..., :latent_dim]
-    if model.takes_action_in_value:
+    if last_action is not None:
         to_latent = to_latent + policy_pullback(to_end[..., latent_dim:])
     weights = reward_weights.expand(actions.shape[:3]).reshape(-1)
     to_steps = reward_pullback(reward_decode(weights)).view_as(z_action)

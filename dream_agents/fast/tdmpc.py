@@ -224,9 +224,13 @@ class Ensemble:
         """
         start = x.shape[0] - rows
         hidden = self._first(x).view(x.shape[0], self._members, -1)
-        hidden, first_pullback = _norm_with_pullback(hidden, *self._first_norm, slice(start, None), 0)  # [R, M, width]
+        hidden, first_pullback = _norm_with_pullback(
+            hidden, *self._first_norm, slice(start, None), 0
+        )  # [R, M, width]
         hidden = _each(self._second, hidden.unbind(1))
-        hidden, second_pullback = _norm_with_pullback(hidden, *self._second_norm, slice(start, None), 1)  # [M, R, width]
+        hidden, second_pullback = _norm_with_pullback(
+            hidden, *self._second_norm, slice(start, None), 1
+        )  # [M, R, width]
         logits = _each(self._last, hidden.unbind())
 
         def pull(gradient: Tensor) -> Tensor:
@@ -270,13 +274,19 @@ def _norm_with_pullback(
             pull_back = _mish_with_pullback(scaled[index].contiguous())[1]
         gradient = pull_back(gradient).mul_(gain)
         # The kernel takes it for granted that what it is given is contiguous.
-        return _norm_pullback(gradient, *(part[index].contiguous() for part in (x, mean, rstd)), None, None)
+        own = (part[index].contiguous() for part in (x, mean, rstd))
+        return _norm_pullback(gradient, *own)
 
     return out, pull
 
 
 def _norm_pullback(
-    gradient: Tensor, x: Tensor, mean: Tensor, rstd: Tensor, gain: Tensor | None, offset: Tensor | None
+    gradient: Tensor,
+    x: Tensor,
+    mean: Tensor,
+    rstd: Tensor,
+    gain: Tensor | None = None,
+    offset: Tensor | None = None,
 ) -> Tensor:
     mask = [True, False, False]
     backward = torch.ops.aten.native_layer_norm_backward.default

@@ -69,7 +69,7 @@ def packable(weight: Tensor) -> bool:
 
 
 def onednn_product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """oneDNN's ``x @ weight.T + bias`` for ``x [rows, in]``, outside autograd; ``weight`` has to be :func:`packable`."""
+    """oneDNN's ``x @ weight.T + bias`` for ``x [rows, in]`` outside autograd, with a :func:`packable` weight."""
     return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
 
 

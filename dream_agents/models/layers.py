@@ -12,6 +12,7 @@ from torch import Tensor
 
 from dream_agents.models.kernels import group_softmax, linear, mish
 
+
 class SimNorm(nn.Module):
     """Simplicial normalisation: a softmax over each group of ``group_size`` entries of the last dimension."""
 

@@ -97,12 +97,16 @@ class Planner(Protocol):
         ...
 
 
+def normal(like: Tensor, generator: torch.Generator | None, *shape: int) -> Tensor:
+    """Standard normal numbers of this shape, with the device and the precision of ``like``."""
+    return torch.randn(shape, generator=generator, dtype=like.dtype, device=like.device)
+
+
 def explore(action: Tensor, std: float, generator: torch.Generator | None) -> Tensor:
     """Add Gaussian noise to executed actions ``[B, A]`` and keep them within [-1, 1]."""
     if std == 0:
         return action
-    noise = torch.randn(action.shape, generator=generator, dtype=action.dtype, device=action.device)
-    return (action + std * noise).clamp(-1, 1)
+    return (action + std * normal(action, generator, *action.shape)).clamp(-1, 1)
 
 
 def check_positive(owner: object, **values: float) -> None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from dream_agents.models.base import WorldModel
-from dream_agents.planners.base import Memory
+from dream_agents.planners.base import Memory, normal
 from dream_agents.planners.gradient import GradientPlanner
 from dream_agents.planners.objective import Objective, planning_objective, roll_out_policy
 
@@ -108,8 +108,7 @@ class DreamPlanner(GradientPlanner):
             proposed = roll_out_policy(model, z, length, self.candidates, generator)
         else:
             proposed = roll_out_policy(model, z, length, 1, generator)
-            shape = (*proposed.shape[:2], self.candidates, model.action_dim)
-            noise = torch.randn(shape, generator=generator, dtype=z.dtype, device=z.device)
+            noise = normal(z, generator, length, len(z), self.candidates, model.action_dim)
             proposed = (proposed + self.proposal_noise * noise).clamp(-1, 1)
         return torch.lerp(proposed, *self.reused(memory, episode_start, z.dtype))
 
@@ -154,11 +153,10 @@ class DreamPlanner(GradientPlanner):
         self, model: WorldModel, z: Tensor, generator: torch.Generator | None
     ) -> tuple[Tensor, Tensor | None]:
         """Noise ``[B, 1, A]`` of the policy's action at the end, and which values count there, None for all."""
-        like = {"generator": generator, "dtype": z.dtype, "device": z.device}
-        noise = torch.randn((len(z), 1, model.action_dim), **like)
+        noise = normal(z, generator, len(z), 1, model.action_dim)
         if model.num_values <= self.end_values:
             return noise, None
-        return noise, torch.randn(model.num_values, **like).topk(self.end_values).indices
+        return noise, normal(z, generator, model.num_values).topk(self.end_values).indices
 
     def ascend(self, actions: Tensor, gradient: Tensor) -> Tensor:
         """One step of ``step_size`` along the gradient; a candidate whose prediction fails stays as it was."""

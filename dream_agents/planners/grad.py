@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from dream_agents.models.base import WorldModel
-from dream_agents.planners.base import Memory, check_positive
+from dream_agents.planners.base import Memory, check_positive, normal
 from dream_agents.planners.dream import DreamPlanner
 from dream_agents.planners.gradient import GradientPlanner
 
@@ -51,8 +51,7 @@ class GradPlanner(GradientPlanner):
         generator: torch.Generator | None = None,
     ) -> Tensor:
         """Gaussian actions ``[H, B, N, A]``, clamped to [-1, 1]."""
-        shape = (self.horizon, len(z), self.candidates, model.action_dim)
-        noise = torch.randn(shape, generator=generator, dtype=z.dtype, device=z.device)
+        noise = normal(z, generator, self.horizon, len(z), self.candidates, model.action_dim)
         return (self.proposal_std * noise).clamp_(-1, 1)
 
     def ascend(self, actions: Tensor, gradient: Tensor) -> Tensor:

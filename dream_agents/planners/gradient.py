@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from dream_agents.models.base import WorldModel
-from dream_agents.planners.base import Described, Memory, Plan, check_positive, explore
+from dream_agents.planners.base import Described, Memory, Plan, check_positive, explore, normal
 from dream_agents.planners.objective import Objective, planning_objective, sum_of_rewards
 
 #: range of the standard deviation that a policy which imitates plans (BMPC's) is given; MPPI's
@@ -53,9 +53,7 @@ class GradientPlanner(ABC):
             if (getattr(self, option) or 0) < 0:
                 raise ValueError(f"{name}({option}={getattr(self, option)}): {option} must be at least 0")
         if not 0 <= self.return_lambda <= 1:
-            raise ValueError(
-                f"{name}(return_lambda={self.return_lambda}): return_lambda must lie in [0, 1]"
-            )
+            raise ValueError(f"{name}(return_lambda={self.return_lambda}): return_lambda must lie in [0, 1]")
         if self.return_lambda != 1 and not self.terminal_value:
             raise ValueError(
                 f"{name}(return_lambda={self.return_lambda}, terminal_value=False): a lambda-return "
@@ -130,9 +128,7 @@ class GradientPlanner(ABC):
         """J of ``actions [H, B, N, A]``; the policy acts at the end, with the same noise for all candidates."""
         if not self.terminal_value:
             return sum_of_rewards(model, z, actions)
-        noise = torch.randn(
-            (len(z), 1, model.action_dim), generator=generator, dtype=z.dtype, device=z.device
-        )
+        noise = normal(z, generator, len(z), 1, model.action_dim)
         return planning_objective(
             model,
             z,
