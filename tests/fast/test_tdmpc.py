@@ -1,39 +1,33 @@
-"""A model of TD-MPC2 or BMPC made ready for planning: the same results, whatever happened to its weights."""
-
-import pickle
-from copy import deepcopy
+"""The faster twin of TD-MPC2's and BMPC's models: the same results."""
 
 import pytest
 import torch
 
+from dream_agents.annex import accelerated
+from dream_agents.fast.accelerate import fast_model, has_fast_model
+from dream_agents.fast.tdmpc import Chain, Ensemble, FastTDMPC, decode_with_pullback
 from dream_agents.models.bmpc import BMPCWorldModel
-from dream_agents.models.objective import planning_objective
+from dream_agents.models.heads import TwoHot
+from dream_agents.models.layers import NormedLinear, SimNorm, ValueEnsemble, mlp
 from dream_agents.models.tdmpc import TDMPCSize, TDMPCWorldModel
-from dream_agents.planners.dream import DreamPlanner
+from dream_agents.planners.objective import planning_objective
+from dream_agents.planners.policy import PolicyPlanner
 
 OBS, ACTIONS = 7, 3
-
-
-@pytest.fixture(params=[TDMPCWorldModel, BMPCWorldModel])
-def model_class(request):
-    return request.param
+#: wide enough that products with its weights are packed
+WIDE = TDMPCSize(64, 256, 128, 2, 3)
 
 
 @pytest.fixture(params=[False, True], ids=["endless", "episodic"])
-def model(model_class, request):
-    torch.manual_seed(0)
-    model = model_class((OBS,), ACTIONS, TDMPCSize(64, 256, 128, 2, 3), episodic=request.param)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(0.05 * torch.randn_like(parameter))
-    return model.eval()
+def model(kind, request, make_model):
+    return make_model(kind, WIDE, request.param)
 
 
 def outputs(model, rows=6):
     """What planners ask of a model."""
     generator = torch.Generator().manual_seed(0)
     obs = torch.randn(rows, OBS, generator=generator)
-    actions = torch.rand(4, rows, 5, ACTIONS, generator=generator) * 2 - 1
+    action = torch.rand(rows, 5, ACTIONS, generator=generator) * 2 - 1
     with torch.no_grad():
         z, _ = model.observe(obs)
         policy = model.policy(z)
@@ -42,14 +36,13 @@ def outputs(model, rows=6):
             "z": z,
             "mean": policy.mean,
             "log_std": policy.log_std,
-            "next": model.next(first, actions[0]),
-            "step": model.step(first, actions[0])[0],
-            "reward": model.reward(first, actions[0]),
-            "values": model.values(first, actions[0]),
-            "member": model.values(first, actions[0], [1]),
+            "next": model.next(first, action),
+            "reward": model.reward(first, action),
+            "values": model.values(first.expand(-1, 5, -1), action),
+            "values of states": model.values(first, action[:, :1]),
+            "member": model.values(first, action[:, :1], [1]),
+            "members": model.values(first, action[:, :1], [2, 0, 1]),
             "continuation": model.continuation(z),
-            "objective": model.objective_and_gradient(z, actions, 0.01)[0].value,
-            "gradient": model.objective_and_gradient(z, actions, 0.01)[1],
         }
 
 
@@ -62,105 +55,122 @@ def assert_same(actual, expected):
 @pytest.mark.parametrize("pack", [False, True])
 @pytest.mark.parametrize("rows", [1, 40])
 def test_same_results(model, rows, pack):
-    assert_same(outputs(model.prepared(pack), rows), outputs(model, rows))
+    fast = fast_model(model, pack)
+    assert isinstance(fast, FastTDMPC)
+    assert_same(outputs(fast, rows), outputs(model, rows))
 
 
-def test_weights_are_packed_once(model):
-    assert model.prepared() is model.prepared()
-
-
-def fused_update(model):
-    optimizer = torch.optim.Adam(model.parameters(), lr=0.05, fused=True)
-    z = model.encode(torch.ones(2, OBS))
-    (
-        model.reward(z, torch.ones(2, ACTIONS)).sum()
-        + model.policy(z).mean.sum()
-        + model.values(z, torch.ones(2, ACTIONS)).sum()
-    ).backward()
-    optimizer.step()
-
-
-def in_place(model):
+@pytest.mark.parametrize("pack", [False, True])
+def test_it_sees_the_same_images(pack):
+    size = TDMPCSize(12, 14, 16, 3, 3, 4)
+    model = TDMPCWorldModel((9, 64, 64), 2, size, num_channels=8).eval()
+    images = torch.randint(256, (2, 9, 64, 64), dtype=torch.uint8)
     with torch.no_grad():
-        model.dynamics[1].bias[5] += 1
+        torch.testing.assert_close(fast_model(model, pack).observe(images)[0], model.encode(images))
 
 
-def behind_the_counter(model):
-    for parameter in model.parameters():
-        parameter.data.mul_(1.1)
-
-
-def swapped(model):
-    for parameter in model.parameters():
-        parameter.data = 1.1 * parameter.data
-
-
-def loaded(model):
-    model.load_state_dict({name: 1.1 * value for name, value in model.state_dict().items()})
-
-
-def assigned(model):
-    state = {name: 1.1 * value for name, value in model.state_dict().items()}
-    model.load_state_dict(state, assign=True)
-
-
-@pytest.mark.parametrize("change", [fused_update, in_place, behind_the_counter, swapped, loaded, assigned])
-def test_changes_of_the_weights_are_noticed(model, change):
-    before = outputs(model.prepared())
-    change(model)
-    after = outputs(model.prepared())
+def test_unpacked_weights_are_those_of_now(model):
+    fast = fast_model(model)
+    before = outputs(fast)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(1.1)
+    after = outputs(fast)
     assert_same(after, outputs(model))
     assert not torch.allclose(after["next"], before["next"], atol=1e-3)
 
 
-def test_what_is_packed_is_not_saved(model):
-    names = list(model.state_dict())
-    model.prepared()
-    assert list(model.state_dict()) == names
-    for copy in (deepcopy(model), pickle.loads(pickle.dumps(model))):
-        in_place(copy)
-        assert_same(outputs(copy.prepared()), outputs(copy))
-    assert_same(outputs(model.prepared()), outputs(model))
-
-
-def test_other_precisions_are_not_packed(model):
-    model = model.double()
-    prepared = model.prepared()
-    z = model.encode(torch.randn(2, OBS, dtype=torch.float64)).detach()
-    assert torch.equal(prepared.next(z, torch.ones(2, ACTIONS)), model.next(z, torch.ones(2, ACTIONS)))
+def test_replanning_explores_more(make_model):
+    """BMPC's view of itself, whose policy is wider, has a twin of its own."""
+    model = make_model("bmpc")
+    model.policy_head[-1].bias.data[ACTIONS:] = -100.0
+    with torch.no_grad():
+        z, _ = model.observe(torch.randn(4, OBS))
+        for expected, view in [(-3.0, model), (-2.0, model.for_replanning())]:
+            policy = fast_model(view).policy(z)
+            torch.testing.assert_close(policy.log_std, torch.full((4, ACTIONS), expected))
+            torch.testing.assert_close(policy.mean, model.policy(z).mean, rtol=1e-4, atol=1e-6)
 
 
 def test_autograd_goes_through(model):
     """A planner of one's own may differentiate."""
     z = model.encode(torch.randn(2, OBS)).detach()
-    actions = torch.zeros(4, 2, 5, ACTIONS, requires_grad=True)
-    gradients = [
-        torch.autograd.grad(planning_objective(m, z, actions, 0.01).value.sum(), actions)[0]
-        for m in (model, model.prepared())
-    ]
+    actions = torch.zeros(3, 2, 5, ACTIONS, requires_grad=True)
+    gradients = []
+    for m in (model, fast_model(model)):
+        value = planning_objective(m, z, actions, lambda last: torch.zeros(2, 5, ACTIONS), 0.01).value
+        gradients.append(torch.autograd.grad(value.sum(), actions)[0])
     assert gradients[0].abs().max() > 0
     torch.testing.assert_close(gradients[1], gradients[0])
 
 
-@pytest.mark.parametrize("reuse", [0.0, 0.4])
-def test_steps_kept_while_proposing_give_the_same_plan(model, reuse):
-    """Proposals and mixed sequences share the dynamics' calls; the plain model dreams twice."""
-    planner = DreamPlanner(reuse=reuse)
-    z = model.encode(torch.randn(3, OBS)).detach()
-    memory = {k: torch.rand_like(v) * 2 - 1 for k, v in planner.initial_memory(model, 3).items()}
-    start = torch.tensor([False, True, False])
-    plans = [
-        planner.plan(m, z, memory, start, True, torch.Generator().manual_seed(1))
-        for m in (model, model.prepared())
-    ]
-    for name in ("action", "mean", "value"):
-        torch.testing.assert_close(getattr(plans[1], name), getattr(plans[0], name), rtol=1e-3, atol=1e-3)
-    torch.testing.assert_close(plans[1].memory["plan"], plans[0].memory["plan"], rtol=1e-3, atol=1e-3)
-    assert set(plans[1].info) == set(plans[0].info)
-
-
 def test_autograd_works_after_inference_mode(model):
     """Nothing that was made in inference mode is kept."""
+    fast = fast_model(model)
     with torch.inference_mode():
-        planning_objective(model, model.encode(torch.ones(2, OBS)), torch.zeros(4, 2, 5, ACTIONS), 0.01)
-    outputs(model)
+        z, _ = fast.observe(torch.ones(2, OBS))
+        fast.values(z, torch.zeros(2, ACTIONS))
+    z = model.encode(torch.ones(2, OBS))
+    (
+        model.values(z, torch.zeros(2, ACTIONS)).sum() + fast.reward(z, torch.zeros(2, ACTIONS)).sum()
+    ).backward()
+    assert model.encoder[0].weight.grad.abs().max() > 0
+
+
+def test_models_of_others_are_left_alone(make_model):
+    """A class that is derived from one of these may do anything."""
+
+    class Mine(BMPCWorldModel):
+        pass
+
+    mine = Mine((OBS,), ACTIONS, TDMPCSize(8, 16, 16, 2, 3))
+    planner = PolicyPlanner()
+    assert not has_fast_model(mine)
+    assert accelerated(mine, planner) == (mine, planner)
+
+
+class TestPullbacks:
+    """Written-out gradients against autograd, in float64; few and many rows take different kernels."""
+
+    def check(self, function, with_pullback, x):
+        x = x.double().requires_grad_()
+        expected = function(x)
+        upstream = torch.randn_like(expected)
+        (gradient,) = torch.autograd.grad(expected, x, upstream)
+        with torch.no_grad():
+            actual, pull = with_pullback(x.detach())
+            torch.testing.assert_close(actual, expected.detach())
+            torch.testing.assert_close(pull(upstream), gradient)
+
+    @pytest.mark.parametrize("rows", [3, 900])
+    def test_networks(self, rows):
+        latent = NormedLinear(12, 8, activation=SimNorm(4))
+        for layers in (mlp(6, [12, 12], 5), torch.nn.Sequential(NormedLinear(6, 12), latent)):
+            layers = randomised(layers)
+            self.check(layers, Chain(layers).with_pullback, torch.randn(rows, 6))
+
+    @pytest.mark.parametrize("rows", [3, 900])
+    @pytest.mark.parametrize("skipped", [0, 2])
+    def test_ensemble(self, rows, skipped):
+        """The gradient may be asked for the last rows only."""
+        ensemble = randomised(ValueEnsemble(3, 6, 12, 5))
+        x = torch.randn(rows, 6).double().requires_grad_()
+        expected = ensemble(x)
+        upstream = torch.randn_like(expected[:, skipped:])
+        (gradient,) = torch.autograd.grad(expected[:, skipped:], x, upstream)
+        with torch.no_grad():
+            actual, pull = Ensemble(ensemble).with_pullback(x.detach(), rows - skipped)
+            torch.testing.assert_close(actual, expected.detach())
+            torch.testing.assert_close(pull(upstream), gradient[skipped:])
+
+    def test_two_hot(self):
+        two_hot = TwoHot().double()
+        self.check(
+            two_hot.decode, lambda x: decode_with_pullback(two_hot, x, len(x)), 3 * torch.randn(9, 101)
+        )
+
+
+def randomised(network):
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter)
+    return network.double().eval()
