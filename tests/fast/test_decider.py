@@ -308,7 +308,7 @@ class TestGraphs:
     def test_a_few_are_kept(self, decider, monkeypatch):
         monkeypatch.setattr(module, "_MOST_GRAPHS", 2)
         planner = DreamPlanner()
-        first, second, third = ([self.ask(decider, planner, n) for _ in range(3)][-1] for n in (1, 2, 3))
+        _, second, third = ([self.ask(decider, planner, n) for _ in range(3)][-1] for n in (1, 2, 3))
         assert self.ask(decider, planner, 3) is third
         assert self.ask(decider, planner, 2) is second
         assert self.ask(decider, planner, 1) is None, "the oldest one had to go"
