@@ -89,7 +89,8 @@ def test_planning_gradient_points_where_the_return_grows(fitted):
     model = fitted.world_model
     z, _ = model.observe(torch.tensor([[-0.8], [-0.2], [0.9]]))
     actions = torch.zeros(3, 3, 1, 1)  # [H, B, N, A]
-    _, gradient = model.objective_and_gradient(z, actions, 0.0)
+    planner = DreamPlanner(uncertainty_coef=0.0)
+    _, gradient = planner.objective_and_gradient(model, z, actions, None)
     assert (gradient[0].abs() > 1e-4).all()
 
     def expected_return(first, samples=512):
