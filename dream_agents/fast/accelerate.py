@@ -4,18 +4,24 @@ from __future__ import annotations
 
 from typing import Any
 
+from dream_agents.fast.adaptive import FastAdaptive
 from dream_agents.fast.dream import FastDream
 from dream_agents.fast.tdmpc import FastTDMPC
 from dream_agents.models.base import WorldModel
 from dream_agents.models.bmpc import BMPCWorldModel
 from dream_agents.models.tdmpc import ImplicitWorldModel, TDMPCWorldModel
 from dream_agents.planners import Planner
+from dream_agents.planners.adaptive import AdaptivePlanner
 from dream_agents.planners.dream import DreamPlanner
 from dream_agents.planners.grad import PolicyGradPlanner
 
 #: Exact classes: one of somebody else that is derived from these may differ where the twin doesn't look.
 _MODELS = (TDMPCWorldModel, BMPCWorldModel)
-_PLANNERS: dict[type, Any] = {DreamPlanner: FastDream, PolicyGradPlanner: FastDream}
+_PLANNERS: dict[type, Any] = {
+    DreamPlanner: FastDream,
+    PolicyGradPlanner: FastDream,
+    AdaptivePlanner: FastAdaptive,
+}
 
 
 def has_fast_model(model: WorldModel) -> bool:
