@@ -2,7 +2,7 @@
 
     >>> from dream_agents import registry
     >>> registry.planners.names()
-    ['cem', 'dream', 'grad', 'mppi', 'policy', 'policy+grad']
+    ['adaptive', 'cem', 'dream', 'grad', 'mppi', 'policy', 'policy+grad']
 
 Each registry has `register(name)` (a decorator), `get(name)` and `names()`. Other packages add names
 through the entry-point groups `dream_agents.agents`, `dream_agents.backbones`, `dream_agents.planners` and
@@ -54,6 +54,7 @@ planners: Registry[Any] = Registry(
         "grad": "dream_agents.planners.grad:GradPlanner",
         "policy+grad": "dream_agents.planners.grad:PolicyGradPlanner",
         "dream": "dream_agents.planners.dream:DreamPlanner",
+        "adaptive": "dream_agents.planners.adaptive:AdaptivePlanner",
     },
 )
 """Planner classes."""

@@ -39,3 +39,14 @@ def reproducible() -> None:
     """Start every test from the same global random state, whichever ran before it."""
     torch.manual_seed(0)
     np.random.seed(0)
+
+
+@pytest.fixture
+def observations():
+    """Observations [n, 3] of Pendulum-v1."""
+
+    def make(n, seed=0):
+        angle, speed = np.random.default_rng(seed).uniform(-3, 3, (2, n))
+        return np.stack((np.cos(angle), np.sin(angle), speed), -1).astype(np.float32)
+
+    return make

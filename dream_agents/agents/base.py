@@ -21,7 +21,6 @@ from stable_baselines3.common.type_aliases import (
 )
 from stable_baselines3.common.vec_env import VecEnv
 
-from dream_agents.agents.decision import with_action
 from dream_agents.agents.learning_rate import make_schedule
 from dream_agents.agents.planner_roles import PlannerRoles
 from dream_agents.agents.policy import WorldModelPolicy
@@ -33,7 +32,7 @@ from dream_agents.agents.task import (
     make_config,
 )
 from dream_agents.agents.world_model_saving import SavedWorldModelAgent
-from dream_agents.allocator import keep_freed_memory
+from dream_agents.annex import keep_freed_memory
 from dream_agents.learners.base import (
     PLAN_MEAN,
     PLAN_STD,
@@ -43,6 +42,7 @@ from dream_agents.learners.base import (
 )
 from dream_agents.models.base import WorldModel
 from dream_agents.planners import Memory, Plan, Planner
+from dream_agents.planners.decision import with_action
 from dream_agents.replay import SequenceReplayBuffer
 from dream_agents.wrappers import task_info
 
@@ -379,8 +379,7 @@ class WorldModelAgent(PlannerRoles, SavedWorldModelAgent):
         if self._plan_memory is None or self._plan_owner is not planner:
             self._plan_memory, self._plan_owner = self.policy.initial_memory(planner, n_envs), planner
             starts = torch.ones_like(starts)
-        plan, self._plan_memory = self.policy.plan(
-            self.policy.world_model.prepared(pack=False),  # the weights are about to change
+        plan, self._plan_memory = self.policy.decider.plan(
             obs,
             self._plan_memory,
             starts,

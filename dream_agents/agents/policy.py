@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -13,12 +10,10 @@ from gymnasium import spaces
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import Schedule
 
-from dream_agents.agents.compiled import CompiledDecision
-from dream_agents.agents.decision import decide, uses_autograd
-from dream_agents.agents.graphed import FixedDecision
+from dream_agents.annex import make_decider
 from dream_agents.learners.base import Backbone
-from dream_agents.models.base import WorldModel
-from dream_agents.planners import Memory, Plan, Planner
+from dream_agents.planners import Memory, Planner
+from dream_agents.planners.decision import Decider
 
 #: Recurrent memory and plan as Stable-Baselines3's ``state``: arrays ``[n_envs, ...]`` in a fixed order.
 State = tuple[np.ndarray, ...]
@@ -49,7 +44,7 @@ class WorldModelPolicy(BasePolicy):
     ):
         super().__init__(observation_space, action_space)
         self.backbone, self.model_kwargs, self.planner, self.seed = backbone, model_kwargs, planner, seed
-        self._compiled: dict[tuple[int, bool], CompiledDecision | FixedDecision] = {}
+        self._decider: Decider | None = None
         assert observation_space.shape is not None
         self.world_model = backbone.build_world_model(
             observation_space.shape, int(np.prod(action_space.shape)), **model_kwargs
@@ -66,7 +61,7 @@ class WorldModelPolicy(BasePolicy):
         return {name: getattr(self, name) for name in names} | {"lr_schedule": None}
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_compiled": {}}
+        return self.__dict__ | {"_decider": None}
 
     def initial_memory(self, planner: Planner, batch_size: int) -> Memory:
         """Memory of world model and planner at an episode's start, each tensor ``[batch_size, ...]``.
@@ -77,75 +72,36 @@ class WorldModelPolicy(BasePolicy):
         memory |= {f"planner.{k}": v for k, v in planner.initial_memory(self.world_model, batch_size).items()}
         return memory | {"decision": torch.zeros(batch_size, dtype=torch.int64, device=self.device)}
 
-    def plan(
-        self,
-        model: WorldModel,
-        obs: torch.Tensor,
-        memory: Memory,
-        episode_start: torch.Tensor,
-        planner: Planner,
-        deterministic: bool,
-        generator: torch.Generator,
-    ) -> tuple[Plan, Memory]:
-        """:func:`decide`, without a gradient.
-
-        :param model: the world model, or what it is when prepared for several decisions with the same weights
-        """
-        # Inference mode saves a tenth of the time, and nothing in it can be differentiated.
-        with torch.no_grad() if uses_autograd(model, planner) else torch.inference_mode():
-            return decide(model, obs, memory, episode_start, planner, deterministic, generator)
+    @property
+    def decider(self) -> Decider:
+        """What decides in the world model, for ``predict`` and while learning."""
+        if self._decider is None or self._decider.model is not self.world_model:
+            self._decider = make_decider(self.world_model)
+        return self._decider
 
     def compile_planner(self, n_envs: int = 1, deterministic: bool = True) -> None:
         """Compile what :meth:`predict` does for ``n_envs`` observations, with the planner and the weights of now.
 
         It takes about half a minute and halves the time of a decision; results are the same up to rounding. It
         needs a C++ compiler and a model on the CPU. Other calls of ``predict``, or with another planner, plan as
-        before. To be called anew after the weights have changed.
+        before. Call it again after the weights have changed.
 
         :param n_envs: observations a call
         :param deterministic: as ``predict`` will be called
         :raises ValueError: for a model on another device, planners that can't be compiled (MPPI), and less than one
             observation
-        :raises RuntimeError: if there is no C++ compiler
+        :raises RuntimeError: if there is no C++ compiler, and without :mod:`dream_agents.fast`
         """
         if n_envs < 1:
             raise ValueError(f"n_envs={n_envs}: at least 1 is needed")
         obs, memory = self.example_observations(n_envs), self.initial_memory(self.planner, n_envs)
-        self._compiled[n_envs, deterministic] = CompiledDecision(
-            self.world_model, self.planner, obs, memory, deterministic
-        )
-
-    @contextmanager
-    def deciding_by(
-        self, decisions: dict[tuple[int, bool], CompiledDecision | FixedDecision]
-    ) -> Iterator[None]:
-        """Let :meth:`predict` decide by these inside the block, by number of environments and ``deterministic``."""
-        before = self._compiled
-        self._compiled = before | decisions
-        try:
-            yield
-        finally:
-            self._compiled = before
+        self.decider.compile(obs, memory, self.planner, deterministic)
 
     def example_observations(self, n_envs: int) -> torch.Tensor:
         """Observations ``[n_envs, ...]`` of the shape and type that decisions are made on, all zero."""
         space = self.observation_space
         assert space.shape is not None
         return self.observations_to_tensor(np.zeros((n_envs, *space.shape), space.dtype))
-
-    def _compiled_decision(self, n_envs: int, deterministic: bool) -> CompiledDecision | FixedDecision | None:
-        """What was compiled for such a call, as long as it holds."""
-        compiled = self._compiled.get((n_envs, deterministic))
-        if compiled is None or not compiled.made_for(self.planner):
-            return None
-        if compiled.weights_hold():
-            return compiled
-        del self._compiled[n_envs, deterministic]
-        warnings.warn(
-            "the weights have changed since compile_planner(); predict plans without it until it is called anew",
-            stacklevel=4,
-        )
-        return None
 
     def unscaled(self, action: torch.Tensor) -> np.ndarray:
         """Actions ``[B, A]`` in [-1, 1] as arrays ``[B, *action_shape]`` within the action space's bounds."""
@@ -198,13 +154,7 @@ class WorldModelPolicy(BasePolicy):
         training = self.training
         if training:
             self.set_training_mode(False)
-        compiled = self._compiled_decision(len(obs), deterministic)
-        if compiled is not None:
-            action, memory = compiled(obs, memory, starts, generator)
-        else:
-            model = self.world_model.prepared()
-            plan, memory = self.plan(model, obs, memory, starts, self.planner, deterministic, generator)
-            action = plan.action
+        action, memory = self.decider.act(obs, memory, starts, self.planner, deterministic, generator)
         if training:
             self.set_training_mode(True)
         actions = self.unscaled(action)

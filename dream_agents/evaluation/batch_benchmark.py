@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dream_agents.agents.dream_mpc import DreamMPC
-from dream_agents.allocator import keep_freed_memory
+from dream_agents.annex import keep_freed_memory
 from dream_agents.evaluation.benchmark import Measurement
 from dream_agents.evaluation.environments import make_evaluation_env
 from dream_agents.evaluation.processes import usable_processors

@@ -17,9 +17,8 @@ import numpy as np
 import torch
 from gymnasium import spaces
 
-from dream_agents.agents.compiled import CompiledDecision, missing_compiler
 from dream_agents.agents.policy import WorldModelPolicy
-from dream_agents.allocator import keep_freed_memory
+from dream_agents.annex import can_compile, keep_freed_memory
 from dream_agents.evaluation.evaluate import hardware_name
 from dream_agents.learners.tdmpc2 import TDMPC2Backbone, TDMPC2Config
 from dream_agents.planners import Memory, Planner, make_planner
@@ -73,7 +72,7 @@ def run_benchmark(
     :param repeats: rounds a median is taken over
     :param progress: told what is measured next
     """
-    compiles = missing_compiler() is None
+    compiles = can_compile()
     rows = _planning(repeats, compiles, progress)
     rows += _control(repeats, compiles, progress)
     # So far the allocator was left as applications have it; from here on as in `learn` and `evaluate`.
@@ -140,15 +139,14 @@ def _plan(policy: WorldModelPolicy, planner: str | Planner, n_envs: int = 1) -> 
     """Encode and plan once for ``n_envs`` environments, with the previous plan in memory."""
     planner = make_planner(planner)
     obs, memory, starts, generator = _inputs(policy, planner, n_envs)
-    model = policy.world_model
-    return lambda: policy.plan(model.prepared(), obs, memory, starts, planner, True, generator)
+    return lambda: policy.decider.plan(obs, memory, starts, planner, True, generator)
 
 
 def _compiled_plan(policy: WorldModelPolicy) -> Callable[[], object]:
     """The same for one environment and the policy's own planner, compiled."""
     obs, memory, starts, generator = _inputs(policy, policy.planner, 1)
-    decision = CompiledDecision(policy.world_model, policy.planner, obs, memory, True)
-    return lambda: decision(obs, memory, starts, generator)
+    policy.compile_planner()
+    return lambda: policy.decider.act(obs, memory, starts, policy.planner, True, generator)
 
 
 def _inputs(

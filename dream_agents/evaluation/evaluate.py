@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from dream_agents.allocator import keep_freed_memory
+from dream_agents.annex import keep_freed_memory
 from dream_agents.evaluation.environments import (
     CUSTOM_ENVIRONMENT,
     environment_options,
@@ -55,8 +55,6 @@ def evaluate(
     episodes whatever ``n_envs`` and ``first_episode`` are. A planner that draws random numbers draws them for the
     whole batch, and may still act differently in another one.
 
-    On a CUDA device the planner is captured in a CUDA graph where it can be.
-
     :param model: an agent
     :param env: an environment's id, a function that makes one, or a ``VecEnv``; by default the one that the agent
         was made with. A ``VecEnv`` that :func:`make_evaluation_env` did not make is seeded once, and its later
@@ -73,8 +71,6 @@ def evaluate(
     """
     from stable_baselines3.common.vec_env import VecEnv
 
-    from dream_agents.agents.graphed import planning_in_graphs
-
     settings = (settings or EvaluationSettings()).but(**keywords)
     if model.device.type == "cpu":
         keep_freed_memory()
@@ -90,7 +86,6 @@ def evaluate(
         with (
             acting_with(model, planner),
             _random_numbers(model, settings, first_episode),
-            planning_in_graphs(model, {vec_env.num_envs, 1}, settings.deterministic),
         ):
             began, latency = time.perf_counter(), None
             for run in _run_episodes(model, vec_env, settings, first_episode, progress):

@@ -8,13 +8,14 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from dream_agents.annex import accelerated
 from dream_agents.learners.base import PLAN_MEAN, PLAN_STD, Backbone
 from dream_agents.learners.implicit import ImplicitModelConfig, ImplicitModelLearner
 from dream_agents.models.base import WorldModel
 from dream_agents.models.bmpc import BMPCWorldModel
-from dream_agents.models.objective import discounts
 from dream_agents.models.tdmpc import TDMPCSize
 from dream_agents.planners import Plan, Planner
+from dream_agents.planners.objective import discounts
 from dream_agents.replay import SequenceBatch, SequenceReplayBuffer, StoredSteps
 
 
@@ -106,7 +107,7 @@ class BMPCLearner(ImplicitModelLearner):
     @torch.no_grad()
     def replan(self, observations: Tensor, planner: Planner) -> Plan:
         """Plan for ``observations [B, ...]`` from nothing, with a policy that explores more."""
-        model = self.world_model.for_replanning()
+        model, planner = accelerated(self.world_model.for_replanning(), planner)
         starts = torch.ones(len(observations), dtype=torch.bool, device=self.device)
         z, _ = model.observe(observations)
         memory = planner.initial_memory(model, len(observations))
@@ -118,14 +119,13 @@ class BMPCLearner(ImplicitModelLearner):
         """Encoded next observations ``[H, B, Z]``, and returns ``[H, B]`` of the policy in the model (Eq. 8)."""
         model = self.world_model
         encoded = model.encode(batch.observations)  # [H + 1, B, Z]
-        latent, latents, rewards = encoded[:-1], [], []
+        latents, rewards = [encoded[:-1]], []
         for _ in range(self.config.td_horizon):
-            action = model.policy(latent).sample(self.generator)
-            latents.append(latent)
-            rewards.append(model.reward(latent, action))
-            latent = model.next(latent, action)
-        reward_weights, value_weight = discounts(model, torch.stack(latents), latent)
-        value = model.target_values(latent, None, members).mean(0)  # [H, B]
+            action = model.policy(latents[-1]).sample(self.generator)
+            rewards.append(model.reward(latents[-1], action))
+            latents.append(model.next(latents[-1], action))
+        reward_weights, value_weight = discounts(model, torch.stack(latents))
+        value = model.target_values(latents[-1], None, members).mean(0)  # [H, B]
         return encoded[1:], (reward_weights * torch.stack(rewards)).sum(0) + value_weight * value
 
     def policy_inputs(self, batch: SequenceBatch) -> tuple[Tensor, Tensor]:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 import torch.nn as nn
 from torch import Tensor
 
 from dream_agents.models.heads import ActionDistribution
-from dream_agents.models.objective import Objective, objective_and_gradient
 
 
 class WorldModel(nn.Module, ABC):
@@ -30,8 +28,6 @@ class WorldModel(nn.Module, ABC):
     takes_action_in_value: bool
     #: whether the task can end before its time limit, so that :meth:`continuation` has to be asked
     episodic: bool
-    #: whether :meth:`objective_and_gradient` does without autograd and takes what :meth:`step` kept
-    keeps_steps: bool = False
     #: discount factor of the returns that :meth:`values` predict
     discount: float
 
@@ -40,18 +36,7 @@ class WorldModel(nn.Module, ABC):
         """Where the parameters are."""
         return next(self.parameters()).device
 
-    def initial_memory(self, batch_size: int) -> dict[str, Tensor]:
-        """Recurrent memory at an episode's start, each ``[batch_size, ...]``; empty for feed-forward encoders."""
-        return {}
-
-    def prepared(self, pack: bool = True) -> WorldModel:
-        """Return this model made ready for planning; it gives the same results, up to rounding.
-
-        To be asked for anew before each decision, since weights may have changed.
-
-        :param pack: whether many decisions with these weights are to come, so that work on the weights pays off
-        """
-        return self
+    # ---------------------------------------------------------- observations
 
     @abstractmethod
     def observe(
@@ -66,34 +51,27 @@ class WorldModel(nn.Module, ABC):
         :param generator: of the random numbers of models whose latents are samples; None for PyTorch's global one
         """
 
+    def initial_memory(self, batch_size: int) -> dict[str, Tensor]:
+        """Recurrent memory at an episode's start, each ``[batch_size, ...]``; empty for feed-forward encoders."""
+        return {}
+
     def remember_action(self, memory: dict[str, Tensor], action: Tensor) -> dict[str, Tensor]:
         """The memory that :meth:`observe` gave, with the actions ``[B, A]`` that are executed then."""
         return memory
+
+    # ----------------------------------------------------------- imagination
 
     @abstractmethod
     def next(self, z: Tensor, action: Tensor) -> Tensor:
         """Latent ``[..., Z]`` after taking actions ``[..., A]`` in latents ``[..., Z]``."""
 
-    def step(self, z: Tensor, action: Tensor) -> tuple[Tensor, Any]:
-        """:meth:`next`, and what :meth:`objective_and_gradient` can use of it where ``keeps_steps``.
-
-        :param z: latents ``[B, 1, Z]`` or ``[B, K, Z]``
-        :param action: ``[B, K, A]``
-        """
-        return self.next(z, action), None
-
     @abstractmethod
-    def reward(self, z: Tensor, action: Tensor) -> Tensor:
-        """Predicted reward ``[...]`` of taking ``action`` in ``z``, in reward units."""
+    def reward(self, z: Tensor, action: Tensor, next_z: Tensor | None = None) -> Tensor:
+        """Predicted reward ``[...]`` of taking ``action`` in ``z``, in reward units.
 
-    def rewards_along(self, latents: Tensor, actions: Tensor, last: Tensor) -> Tensor:
-        """Predicted rewards ``[H, ...]`` of an imagined path; for models that read rewards off where a step leads.
-
-        :param latents: where actions are taken ``[H, ..., Z]``
-        :param actions: ``[H, ..., A]``
-        :param last: where the last one leads ``[..., Z]``
+        :param next_z: where it leads, ``[..., Z]``, if that is known; models that read rewards off it need not ask
+            :meth:`next` then
         """
-        return self.reward(latents, actions)
 
     def continuation(self, z: Tensor) -> Tensor:
         """1 where the task goes on in ``z``, 0 where it has ended, ``[...]``."""
@@ -105,18 +83,6 @@ class WorldModel(nn.Module, ABC):
 
         State-value models ignore ``action``.
         """
-
-    def objective_and_gradient(
-        self, z: Tensor, actions: Tensor, uncertainty_coef: float, steps: Sequence[Any] = ()
-    ) -> tuple[Objective, Tensor]:
-        """The planning objective (Eq. 6) and its gradient with respect to the actions only.
-
-        :param z: latents ``[B, Z]``
-        :param actions: as for :func:`planning_objective`
-        :param steps: H times what :meth:`step` gave for these actions as the first N of its K
-        :return: objective ``[B, N]`` and gradient, shaped as ``actions``
-        """
-        return objective_and_gradient(self, z, actions, uncertainty_coef)
 
     @abstractmethod
     def policy(self, z: Tensor) -> ActionDistribution:

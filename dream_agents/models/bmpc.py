@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from typing import Any
 
@@ -9,7 +10,6 @@ from torch import Tensor
 
 from dream_agents.models.heads import ClampedGaussian, scaled_tanh
 from dream_agents.models.tdmpc import TDMPC_SIZES, ImplicitWorldModel, TDMPCSize
-from dream_agents.models.tdmpc_planning import PreparedTDMPC
 
 #: TD-MPC2's sizes with two values.
 BMPC_SIZES = {name: dataclasses.replace(size, num_values=2) for name, size in TDMPC_SIZES.items()}
@@ -61,17 +61,12 @@ class BMPCWorldModel(ImplicitWorldModel):
 
     def policy_distribution(self, raw: Tensor) -> ClampedGaussian:
         """What the policy network's output ``[..., 2 A]`` stands for."""
-        return _clamped_gaussian(raw, self.log_std_min, self.log_std_max)
+        raw_mean, raw_log_std = raw.chunk(2, -1)
+        log_std = scaled_tanh(raw_log_std, self.log_std_min, self.log_std_max)
+        return ClampedGaussian(raw_mean.tanh(), log_std)
 
-    def replanning_distribution(self, raw: Tensor) -> ClampedGaussian:
-        """:meth:`policy_distribution` with the wider range of standard deviations that replanning explores with."""
-        return _clamped_gaussian(raw, self.replanning_log_std_min, self.replanning_log_std_max)
-
-    def for_replanning(self) -> PreparedTDMPC:
-        """Return this model made ready for planning, with a policy that explores more; to be used at once."""
-        return PreparedTDMPC(self, distribution=self.replanning_distribution)
-
-
-def _clamped_gaussian(raw: Tensor, log_std_min: float, log_std_max: float) -> ClampedGaussian:
-    raw_mean, raw_log_std = raw.chunk(2, -1)
-    return ClampedGaussian(raw_mean.tanh(), scaled_tanh(raw_log_std, log_std_min, log_std_max))
+    def for_replanning(self) -> BMPCWorldModel:
+        """Return a view of this model, with the same networks, whose policy explores more."""
+        view = copy.copy(self)
+        view.log_std_min, view.log_std_max = self.replanning_log_std_min, self.replanning_log_std_max
+        return view

@@ -168,13 +168,9 @@ class DreamerWorldModel(WorldModel):
         """Mode of the prior after ``action``; gradients pass straight through categorical states."""
         return self.rssm.imagine(z, action)
 
-    def reward(self, z: Tensor, action: Tensor) -> Tensor:
-        """Reward that goes with the latent after ``action``."""
-        return self.reward_at(self.next(z, action))
-
-    def rewards_along(self, latents: Tensor, actions: Tensor, last: Tensor) -> Tensor:
-        """Rewards that go with the latents after the first one."""
-        return self.reward_at(torch.cat((latents[1:], last.unsqueeze(0))))
+    def reward(self, z: Tensor, action: Tensor, next_z: Tensor | None = None) -> Tensor:
+        """Reward that goes with the latent after ``action``, which is ``next_z`` where it is known."""
+        return self.reward_at(self.next(z, action) if next_z is None else next_z)
 
     def reward_at(self, z: Tensor) -> Tensor:
         """Reward ``[...]`` that came with arriving in ``z``."""

@@ -80,6 +80,10 @@ class ActionDistribution(Protocol):
         """The same distribution over leading dimensions ``sizes``; -1 keeps one."""
         ...
 
+    def at(self, noise: Tensor) -> Tensor:
+        """The action ``[..., A]`` that standard normal ``noise`` stands for (reparametrisation)."""
+        ...
+
     def sample(self, generator: torch.Generator | None = None) -> Tensor:
         """A reparametrised sample ``[..., A]``."""
         ...
@@ -122,15 +126,18 @@ class SquashedGaussian:
         """The same distribution over leading dimensions ``sizes``; -1 keeps one."""
         return SquashedGaussian(self.raw_mean.expand(*sizes, -1), self.log_std.expand(*sizes, -1))
 
+    def at(self, noise: Tensor) -> Tensor:
+        """tanh(mean + noise * std)."""
+        return torch.tanh(torch.addcmul(self.raw_mean, noise, self.log_std.exp()))
+
     def sample(self, generator: torch.Generator | None = None) -> Tensor:
         """A reparametrised sample, in [-1, 1]."""
         return self.sample_with_noise(generator)[0]
 
     def sample_with_noise(self, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
         """A reparametrised sample and the standard normal noise behind it, both ``[..., A]``."""
-        mean = self.raw_mean
-        noise = torch.randn(mean.shape, generator=generator, dtype=mean.dtype, device=mean.device)
-        return torch.tanh(torch.addcmul(mean, noise, self.log_std.exp())), noise
+        noise = _noise_like(self.raw_mean, generator)
+        return self.at(noise), noise
 
     def gaussian_log_prob(self, noise: Tensor) -> Tensor:
         """Log-density ``[...]`` before squashing, at ``mean + noise * std``."""
@@ -168,11 +175,13 @@ class ClampedGaussian:
         """The same distribution over leading dimensions ``sizes``; -1 keeps one."""
         return ClampedGaussian(self.mean.expand(*sizes, -1), self.log_std.expand(*sizes, -1))
 
+    def at(self, noise: Tensor) -> Tensor:
+        """clamp(mean + noise * std)."""
+        return torch.addcmul(self.mean, noise, self.log_std.exp()).clamp(-1, 1)
+
     def sample(self, generator: torch.Generator | None = None) -> Tensor:
         """A reparametrised sample, in [-1, 1]."""
-        mean = self.mean
-        noise = torch.randn(mean.shape, generator=generator, dtype=mean.dtype, device=mean.device)
-        return torch.addcmul(mean, noise, self.log_std.exp()).clamp(-1, 1)
+        return self.at(_noise_like(self.mean, generator))
 
     def log_prob(self, action: Tensor) -> Tensor:
         """Log-density ``[...]`` of actions ``[..., A]``."""
@@ -188,3 +197,7 @@ class ClampedGaussian:
         """KL(self || N(mean, std)) of each action dimension, ``[..., A]``."""
         squares = (2 * self.log_std).exp() + (self.mean - mean).square()
         return std.log() - self.log_std + squares / (2 * std.square()) - 0.5
+
+
+def _noise_like(mean: Tensor, generator: torch.Generator | None) -> Tensor:
+    return torch.randn(mean.shape, generator=generator, dtype=mean.dtype, device=mean.device)

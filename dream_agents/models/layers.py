@@ -3,68 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import cast
 
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
-from dream_agents.models.linear import linear
-
-#: up to here one call of PyTorch's kernel is cheaper than several vectorized ones
-_FEW_ELEMENTS = 4096
-
-
-class _CPUMish(torch.autograd.Function):
-    """Mish through one sigmoid: x * t with t = p / (2 - p), p = s (2 - s), s = sigmoid(x); slope t + x (s - s t^2).
-
-    PyTorch's own kernel takes most of an update's time on a CPU, since it evaluates exp, log1p and tanh for each
-    element, forwards and backwards.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        s, t = _sigmoid_and_share(x)
-        ctx.save_for_backward(x, s, t)
-        return x * t
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *grad_outputs: Tensor) -> Tensor:
-        return _mish_slope(*ctx.saved_tensors).mul_(grad_outputs[0])
-
-
-def _sigmoid_and_share(x: Tensor) -> tuple[Tensor, Tensor]:
-    """sigmoid(x) and mish(x) / x = tanh(softplus(x))."""
-    s = torch.sigmoid(x)
-    p = (2 - s).mul_(s)
-    return s, p.div_(2 - p)
-
-
-def _mish_slope(x: Tensor, s: Tensor, t: Tensor) -> Tensor:
-    slope = torch.addcmul(s, s * t, t, value=-1)
-    return torch.addcmul(t, x, slope)
-
-
-def mish(x: Tensor) -> Tensor:
-    """Mish activation, x * tanh(softplus(x)) (Misra 2019)."""
-    if not x.is_cpu or x.numel() <= _FEW_ELEMENTS:
-        return F.mish(x)
-    if torch.compiler.is_compiling():
-        p = torch.sigmoid(x)
-        p = p * (2 - p)
-        return x * p / (2 - p)
-    return _CPUMish.apply(x)
-
-
-def mish_with_pullback(x: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
-    """:func:`mish` and a function that pulls a gradient back through it, without autograd."""
-    if not x.is_cpu or x.numel() <= _FEW_ELEMENTS // 2:
-        return F.mish(x), lambda gradient: torch.ops.aten.mish_backward.default(gradient, x)
-    s, t = _sigmoid_and_share(x)
-    return x * t, lambda gradient: _mish_slope(x, s, t).mul_(gradient)
+from dream_agents.models.kernels import group_softmax, linear, mish
 
 
 class SimNorm(nn.Module):
@@ -78,22 +24,7 @@ class SimNorm(nn.Module):
         """Map ``[..., Z]`` to ``[..., Z]``; every group sums to 1. Latents stay float32 under autocast."""
         if x.dtype == torch.bfloat16:
             x = x.float()
-        groups = x.unflatten(-1, (-1, self.group_size))
-        if x.is_cpu and x.numel() > _FEW_ELEMENTS:
-            # A softmax over eight neighbours runs element by element; over a strided dimension it is vectorized.
-            return groups.transpose(-1, -2).contiguous().softmax(-2).transpose(-1, -2).flatten(-2)
-        return groups.softmax(-1).flatten(-2)
-
-    def with_pullback(self, x: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
-        """:meth:`forward` and a function that pulls a gradient back through it, without autograd."""
-        out = self(x)
-        groups = out.unflatten(-1, (-1, self.group_size))
-
-        def pull(gradient: Tensor) -> Tensor:
-            gradient = gradient.unflatten(-1, (-1, self.group_size))
-            return ((gradient - (gradient * groups).sum(-1, keepdim=True)) * groups).flatten(-2)
-
-        return out, pull
+        return group_softmax(x, self.group_size)
 
 
 def drop_before_norm(x: Tensor, share: float) -> Tensor:
@@ -190,6 +121,42 @@ class OutputLinear(nn.Linear):
             return linear(input.to(self.weight.dtype), self.weight, self.bias)
 
 
+class ValueEnsemble(nn.Sequential):
+    """Independently initialised networks, (z, a) or z -> two-hot logits; the last layer's weights start at zero.
+
+    :param members: networks M
+    :param in_features: width of (z, a) or z
+    :param width: hidden width
+    :param num_bins: logits
+    :param dropout: dropout in the first layer while training
+    """
+
+    def __init__(self, members: int, in_features: int, width: int, num_bins: int, dropout: float = 0.0):
+        last = EnsembleLinear(members, width, num_bins, normed=False)
+        nn.init.zeros_(last.weight)
+        first = EnsembleLinear(members, in_features, width, dropout=dropout)
+        super().__init__(first, EnsembleLinear(members, width, width), last)
+
+    @property
+    def layers(self) -> tuple[EnsembleLinear, ...]:
+        """First, hidden and last layer."""
+        return cast("tuple[EnsembleLinear, ...]", tuple(self))
+
+    def forward(self, input: Tensor, members: Sequence[int] | None = None) -> Tensor:
+        """Logits ``[M, ..., num_bins]`` of the chosen members, without dropout, or of all."""
+        rows = input.reshape(-1, input.shape[-1])
+        if members is None:
+            logits = rows.expand(len(self.layers[0].weight), *rows.shape)
+            for layer in self.layers:
+                logits = layer(logits)
+        else:
+            chosen = [rows] * len(members)
+            for layer in self.layers:
+                chosen = [layer.forward_member(x, member) for x, member in zip(chosen, members, strict=True)]
+            logits = torch.stack(chosen)
+        return logits.view(len(logits), *input.shape[:-1], -1)
+
+
 def mlp(in_features: int, hidden: Sequence[int], out_features: int, dropout: float = 0.0) -> nn.Sequential:
     """Normed hidden layers and a plain output layer; dropout, if any, acts in the first layer."""
     sizes = [in_features, *hidden]
@@ -204,3 +171,12 @@ def initialize(module: nn.Module) -> None:
     if isinstance(module, nn.Linear):
         nn.init.trunc_normal_(module.weight, std=0.02)
         nn.init.zeros_(module.bias)
+
+
+def join(z: Tensor, action: Tensor) -> Tensor:
+    """Concatenate latents and actions, broadcasting their leading dimensions."""
+    action = action.to(z.dtype)
+    if z.shape[:-1] == action.shape[:-1]:
+        return torch.cat((z, action), -1)
+    lead = torch.broadcast_shapes(z.shape[:-1], action.shape[:-1])
+    return torch.cat((z.expand(*lead, z.shape[-1]), action.expand(*lead, action.shape[-1])), -1)

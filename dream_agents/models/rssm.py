@@ -15,8 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from dream_agents.models.layers import NormedLinear
-from dream_agents.models.tdmpc_planning import join
+from dream_agents.models.layers import NormedLinear, join
 
 
 class StochasticState(nn.Module, ABC):

@@ -7,7 +7,7 @@ import itertools
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, cast
+from typing import ClassVar, cast
 
 import torch
 import torch.nn as nn
@@ -15,11 +15,8 @@ from torch import Tensor
 
 from dream_agents.models.base import WorldModel
 from dream_agents.models.heads import ActionDistribution, SquashedGaussian, TwoHot, scaled_tanh
-from dream_agents.models.layers import EnsembleLinear, NormedLinear, SimNorm, initialize, mlp
-from dream_agents.models.linear import packable
+from dream_agents.models.layers import NormedLinear, SimNorm, ValueEnsemble, initialize, join, mlp
 from dream_agents.models.pixels import PixelEncoder
-from dream_agents.models.tdmpc_planning import PreparedTDMPC, join
-from dream_agents.models.weights import WeightsWatch
 
 
 @dataclass(frozen=True)
@@ -50,42 +47,6 @@ TDMPC_SIZES = {
     "48M": TDMPCSize(1792, 1792, 768, 4, 5),
     "317M": TDMPCSize(4096, 4096, 1376, 5, 8),
 }
-
-
-class ValueEnsemble(nn.Sequential):
-    """Independently initialised networks, (z, a) or z -> two-hot logits; the last layer's weights start at zero.
-
-    :param members: networks M
-    :param in_features: width of (z, a) or z
-    :param width: hidden width
-    :param num_bins: logits
-    :param dropout: dropout in the first layer while training
-    """
-
-    def __init__(self, members: int, in_features: int, width: int, num_bins: int, dropout: float = 0.0):
-        last = EnsembleLinear(members, width, num_bins, normed=False)
-        nn.init.zeros_(last.weight)
-        first = EnsembleLinear(members, in_features, width, dropout=dropout)
-        super().__init__(first, EnsembleLinear(members, width, width), last)
-
-    @property
-    def layers(self) -> tuple[EnsembleLinear, ...]:
-        """First, hidden and last layer."""
-        return cast("tuple[EnsembleLinear, ...]", tuple(self))
-
-    def forward(self, input: Tensor, members: Sequence[int] | None = None) -> Tensor:
-        """Logits ``[M, ..., num_bins]`` of the chosen members, without dropout, or of all."""
-        rows = input.reshape(-1, input.shape[-1])
-        if members is None:
-            logits = rows.expand(len(self.layers[0].weight), *rows.shape)
-            for layer in self.layers:
-                logits = layer(logits)
-        else:
-            chosen = [rows] * len(members)
-            for layer in self.layers:
-                chosen = [layer.forward_member(x, member) for x, member in zip(chosen, members, strict=True)]
-            logits = torch.stack(chosen)
-        return logits.view(len(logits), *input.shape[:-1], -1)
 
 
 class ImplicitWorldModel(WorldModel):
@@ -127,7 +88,6 @@ class ImplicitWorldModel(WorldModel):
         hidden = [size.mlp_dim] * 2
         z_action_dim = size.latent_dim + action_dim
         value_dim = z_action_dim if self.takes_action_in_value else size.latent_dim
-        self._packed: tuple[WeightsWatch, PreparedTDMPC] | None = None
         self.two_hot = TwoHot()
         bins = self.two_hot.num_bins
         self.dynamics = nn.Sequential(
@@ -172,8 +132,8 @@ class ImplicitWorldModel(WorldModel):
         """Two-hot logits ``[..., bins]`` of the reward."""
         return self.reward_head(join(z, action))
 
-    def reward(self, z: Tensor, action: Tensor) -> Tensor:
-        """R(z, a), in reward units."""
+    def reward(self, z: Tensor, action: Tensor, next_z: Tensor | None = None) -> Tensor:
+        """R(z, a), in reward units; ``next_z`` is not needed."""
         return self.two_hot.decode(self.reward_logits(z, action))
 
     def termination_logit(self, z: Tensor) -> Tensor:
@@ -202,7 +162,7 @@ class ImplicitWorldModel(WorldModel):
         return self.two_hot.decode(self.value_logits(z, action, members))
 
     def target_values(self, z: Tensor, action: Tensor | None, members: Sequence[int] | None = None) -> Tensor:
-        """Those of the target networks, ``[M, ...]``."""
+        """What the target networks predict, ``[M, ...]``."""
         return self.two_hot.decode(self.target_value_heads(self._value_input(z, action), members))
 
     def policy(self, z: Tensor) -> ActionDistribution:
@@ -212,23 +172,6 @@ class ImplicitWorldModel(WorldModel):
     @abstractmethod
     def policy_distribution(self, raw: Tensor) -> ActionDistribution:
         """What the policy network's output ``[..., 2 A]`` stands for."""
-
-    def prepared(self, pack: bool = True) -> PreparedTDMPC:
-        """Return this model with the gradient of the planning objective written out, without autograd.
-
-        :param pack: copy the weights into the order in which oneDNN reads them, where that applies. It takes about
-            as long as one decision and pays off from the second decision with the same weights. Changes of the
-            weights since then are noticed.
-        """
-        if not pack or not packable(next(self.parameters())):
-            return PreparedTDMPC(self, pack=False)
-        if self._packed is None or not self._packed[0].unchanged():
-            planned = (self.encoder, self.dynamics, self.reward_head, self.policy_head, self.value_heads)
-            self._packed = WeightsWatch(planned), PreparedTDMPC(self, pack=True)
-        return self._packed[1]
-
-    def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_packed": None}
 
 
 class TDMPCWorldModel(ImplicitWorldModel):

@@ -25,6 +25,10 @@ class Described(Mapping[str, Tensor]):
     def __init__(self, describe: Callable[[], dict[str, Tensor]]):
         self._describe = describe
 
+    def again(self) -> Described:
+        """The same, to be worked out once more from what the tensors hold when it is read."""
+        return Described(self._describe)
+
     @cached_property
     def _info(self) -> dict[str, Tensor]:
         with torch.no_grad():
@@ -64,8 +68,8 @@ class Plan:
 class Planner(Protocol):
     """Chooses actions by dreaming in a world model; knows nothing of training.
 
-    A planner that never records operations for autograd can say so by a class attribute ``uses_autograd = False``;
-    agents then call it in PyTorch's inference mode.
+    A planner that never records operations for autograd can say so by a class attribute ``uses_autograd = False``; it
+    may then be called in PyTorch's inference mode, and be compiled.
     """
 
     def initial_memory(self, model: WorldModel, batch_size: int) -> Memory:
@@ -93,29 +97,16 @@ class Planner(Protocol):
         ...
 
 
-def roll_out_policy(
-    model: WorldModel, z: Tensor, horizon: int, candidates: int, generator: torch.Generator | None
-) -> Tensor:
-    """Sample action sequences ``[horizon, B, N, A]`` from the policy by dreaming from ``z [B, Z]`` (Eq. 2)."""
-    latent = z.unsqueeze(1)  # [B, 1, Z]
-    actions = [model.policy(latent).expand(-1, candidates).sample(generator)]
-    for _ in range(horizon - 1):
-        latent = model.next(latent, actions[-1])  # [B, N, Z]
-        actions.append(model.policy(latent).sample(generator))
-    return torch.stack(actions)
-
-
-def plan_length(model: WorldModel, horizon: int, terminal_value: bool = True) -> int:
-    """Actions of a plan: H, and one more where its end is valued by Q(z_H, a_H)."""
-    return horizon + int(model.takes_action_in_value and terminal_value)
+def normal(like: Tensor, generator: torch.Generator | None, *shape: int) -> Tensor:
+    """Standard normal numbers of this shape, with the device and the precision of ``like``."""
+    return torch.randn(shape, generator=generator, dtype=like.dtype, device=like.device)
 
 
 def explore(action: Tensor, std: float, generator: torch.Generator | None) -> Tensor:
     """Add Gaussian noise to executed actions ``[B, A]`` and keep them within [-1, 1]."""
     if std == 0:
         return action
-    noise = torch.randn(action.shape, generator=generator, dtype=action.dtype, device=action.device)
-    return (action + std * noise).clamp(-1, 1)
+    return (action + std * normal(action, generator, *action.shape)).clamp(-1, 1)
 
 
 def check_positive(owner: object, **values: float) -> None:

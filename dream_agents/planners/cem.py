@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from dream_agents.models.base import WorldModel
-from dream_agents.models.objective import planning_objective
-from dream_agents.planners.base import Memory, Plan, check_positive, explore, plan_length, roll_out_policy
+from dream_agents.planners.base import Memory, Plan, check_positive, explore
+from dream_agents.planners.objective import planning_objective, roll_out_policy, sum_of_rewards
 
 
 @dataclass
@@ -18,8 +18,8 @@ class CEMPlanner:
     """Refits a Gaussian over action sequences to its best samples.
 
     Every decision starts from zero mean and unit standard deviation, as PlaNet does to stay out of local optima, so
-    nothing is remembered. Shapes: B environments, N sequences, H steps, A actions. A sequence has H actions, and one
-    more where the end is valued by Q(z_H, a_H).
+    nothing is remembered. Where the end is valued by Q(z_H, a_H), the policy's mean acts there. Shapes: B environments,
+    N sequences, H steps, A actions.
 
     :param horizon: H, planned steps
     :param iterations: I, refinements of the Gaussian
@@ -67,9 +67,9 @@ class CEMPlanner:
         generator: torch.Generator | None = None,
     ) -> Plan:
         """Fit a Gaussian to the best of its samples, again and again, and take its mean's first action."""
-        batch, length = len(z), plan_length(model, self.horizon, self.terminal_value)
+        batch, length = len(z), self.horizon
         # The policy's roll-outs stay the same over the iterations, so they are scored once.
-        policy_actions = z.new_zeros(length, batch, 0, model.action_dim)  # [H(+1), B, P, A]
+        policy_actions = z.new_zeros(length, batch, 0, model.action_dim)  # [H, B, P, A]
         policy_scores = z.new_zeros(batch, 0)
         if self.policy_samples > 0:
             policy_actions = roll_out_policy(model, z, length, self.policy_samples, generator)
@@ -84,7 +84,7 @@ class CEMPlanner:
             candidates = torch.cat((policy_actions, candidates), 2)
             top, index = scores.topk(self.elites, dim=1)  # [B, K]
             gather = index[None, :, :, None].expand(length, -1, -1, model.action_dim)
-            std, mean = torch.std_mean(candidates.gather(2, gather), 2, keepdim=True)  # [H(+1), B, 1, A]
+            std, mean = torch.std_mean(candidates.gather(2, gather), 2, keepdim=True)  # [H, B, 1, A]
         first, first_std = mean[0, :, 0], std[0, :, 0]  # [B, A]
         action = first if deterministic else explore(first, self.exploration_std, generator)
         info = {"value": top.mean(1), "value_best": top[:, 0], "std": first_std.mean(1)}
@@ -93,9 +93,12 @@ class CEMPlanner:
         return Plan(action, {}, first, first_std, info["value"], info)
 
     def score(self, model: WorldModel, z: Tensor, actions: Tensor) -> Tensor:
-        """Objective ``[B, N]`` of ``actions [H(+1), B, N, A]``; the worst where it is not a number."""
-        objective = planning_objective(
-            model, z, actions, self.uncertainty_coef, terminal_value=self.terminal_value
-        )
+        """Objective ``[B, N]`` of ``actions [H, B, N, A]``; the worst where it is not a number."""
+        if self.terminal_value:
+            objective = planning_objective(
+                model, z, actions, lambda last: model.policy(last).mean, self.uncertainty_coef
+            )
+        else:
+            objective = sum_of_rewards(model, z, actions)
         smallest = torch.finfo(objective.value.dtype).min
         return objective.value.nan_to_num(smallest, smallest, smallest)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from dream_agents.models.base import WorldModel
-from dream_agents.planners.base import Memory, check_positive
+from dream_agents.planners.base import Memory, check_positive, normal
 from dream_agents.planners.dream import DreamPlanner
 from dream_agents.planners.gradient import GradientPlanner
 
@@ -22,6 +21,7 @@ class GradPlanner(GradientPlanner):
     predicted rewards. Step size and the limit of the gradient are those of Bharadhwaj et al.'s code, and the step is
     plain gradient ascent. Nothing is remembered from decision to decision.
 
+    :param max_gradient: largest norm of the gradient with respect to one action; None for any
     :param proposal_std: standard deviation of the first action sequences around 0
     """
 
@@ -29,12 +29,14 @@ class GradPlanner(GradientPlanner):
     candidates: int = 1000
     iterations: int = 10
     terminal_value: bool = False
+    exploration_std: float = 0.3
     max_gradient: float | None = 1.0
     proposal_std: float = 1.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_positive(self, proposal_std=self.proposal_std)
+        check_positive(self, max_gradient=1 if self.max_gradient is None else self.max_gradient)
 
     def initial_memory(self, model: WorldModel, batch_size: int) -> Memory:
         """Nothing is remembered."""
@@ -47,11 +49,17 @@ class GradPlanner(GradientPlanner):
         memory: Memory,
         episode_start: Tensor,
         generator: torch.Generator | None = None,
-    ) -> tuple[Tensor, list[Any]]:
-        """Gaussian actions ``[H(+1), B, N, A]``, clamped to [-1, 1]."""
-        shape = (self._length(model), len(z), self.candidates, model.action_dim)
-        noise = torch.randn(shape, generator=generator, dtype=z.dtype, device=z.device)
-        return (self.proposal_std * noise).clamp_(-1, 1), []
+    ) -> Tensor:
+        """Gaussian actions ``[H, B, N, A]``, clamped to [-1, 1]."""
+        noise = normal(z, generator, self.horizon, len(z), self.candidates, model.action_dim)
+        return (self.proposal_std * noise).clamp_(-1, 1)
+
+    def ascend(self, actions: Tensor, gradient: Tensor) -> Tensor:
+        """One step along the gradient, whose norm is limited action by action."""
+        if self.max_gradient is not None:
+            norm = torch.linalg.vector_norm(gradient, dim=-1, keepdim=True)
+            gradient = gradient * (self.max_gradient / norm.clamp_min(self.max_gradient))
+        return super().ascend(actions, gradient)
 
 
 @dataclass
@@ -63,7 +71,8 @@ class PolicyGradPlanner(DreamPlanner):
 
     horizon: int = 1
     candidates: int = 1
-    iterations: int = 10
+    iterations: int | None = 10
     step_size: float = 0.05
     uncertainty_coef: float = 0.0
     reuse: float = 0.0
+    exploration_std: float = 0.3

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from dream_agents.models.base import WorldModel
-from dream_agents.models.objective import discounts, imagine, uncertainty
-from dream_agents.planners.base import Memory, Plan, check_positive, roll_out_policy
+from dream_agents.planners.base import Memory, Plan, check_positive
+from dream_agents.planners.objective import planning_objective, roll_out_policy
 
 #: sequences that are scored at once on a CPU; more of them leave its cache, and take four times as long each
 _ROWS_IN_CACHE = 2048
@@ -128,15 +128,12 @@ class MPPIPlanner:
         members: list[int],
         generator: torch.Generator | None,
     ) -> Tensor:
-        latents, last = imagine(model, z.unsqueeze(1), actions)
-        rewards = model.rewards_along(latents, actions, last)  # [H, B, N]
-        reward_weights, value_weight = discounts(model, latents, last)
-        last_action = model.policy(last).sample(generator) if model.takes_action_in_value else None
-        if self.uncertainty_coef == 0:
-            value = model.values(last, last_action, members).mean(0)
-            score = (reward_weights * rewards).sum(0) + value_weight * value
-            return score.nan_to_num_(0.0, 0.0, 0.0)
-        ensemble = model.values(last, last_action)
-        penalty = uncertainty(ensemble) + uncertainty(model.values(latents, actions)).sum(0)
-        score = (reward_weights * rewards).sum(0) + value_weight * ensemble[members].mean(0)
-        return (score - self.uncertainty_coef * penalty).nan_to_num_(0.0, 0.0, 0.0)
+        objective = planning_objective(
+            model,
+            z,
+            actions,
+            lambda last: model.policy(last).sample(generator),
+            self.uncertainty_coef,
+            members=members,
+        )
+        return objective.value.nan_to_num_(0.0, 0.0, 0.0)

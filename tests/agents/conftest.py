@@ -147,14 +147,3 @@ def trained(load):
 def trained_dream(saved_agents):
     """A DreamMPC that has learned a little."""
     return DreamMPC.load(saved_agents("DreamMPC"), device="cpu")
-
-
-@pytest.fixture
-def observations():
-    """Observations [n, 3] of Pendulum-v1."""
-
-    def make(n, seed=0):
-        angle, speed = np.random.default_rng(seed).uniform(-3, 3, (2, n))
-        return np.stack((np.cos(angle), np.sin(angle), speed), -1).astype(np.float32)
-
-    return make

@@ -89,7 +89,8 @@ def test_planning_gradient_points_where_the_return_grows(fitted):
     model = fitted.world_model
     z, _ = model.observe(torch.tensor([[-0.8], [-0.2], [0.9]]))
     actions = torch.zeros(3, 3, 1, 1)  # [H, B, N, A]
-    _, gradient = model.objective_and_gradient(z, actions, 0.0)
+    planner = DreamPlanner(uncertainty_coef=0.0)
+    _, gradient = planner.objective_and_gradient(model, z, actions, None)
     assert (gradient[0].abs() > 1e-4).all()
 
     def expected_return(first, samples=512):
@@ -184,7 +185,7 @@ def test_dream_mpc_plans_as_in_the_paper(backbone):
     agent = DreamMPC("Pendulum-v1", backbone=backbone, **options)
     planner = agent.planner
     assert isinstance(planner, DreamPlanner)
-    assert (planner.horizon, planner.candidates, planner.iterations) == (15, 5, 1)
+    assert (planner.horizon, planner.candidates, planner.iterations_for(agent.world_model)) == (15, 5, 1)
     assert (planner.proposal_noise, planner.reuse, planner.step_size) == (0.2, 0.1, 0.1)
     assert (planner.return_lambda, planner.uncertainty_coef, planner.exploration_std) == (0.95, 0.0, 0.3)
     agent.learn(30)

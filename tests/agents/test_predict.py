@@ -103,8 +103,8 @@ class TestState:
         trained_dream.planner = make_planner("dream", reuse=1.0, step_size=0.0, candidates=1)
         obs = observations(1)
         _, state = trained_dream.predict(obs, deterministic=True)
-        (plan,) = (array for array in state if array.ndim == 4)  # [B, H + 1, N, A]
-        assert plan.shape == (1, 4, 1, 1)
+        (plan,) = (array for array in state if array.ndim == 4)  # [B, H, N, A]
+        assert plan.shape == (1, 3, 1, 1)
         carried, _ = trained_dream.predict(observations(1, 1), state, deterministic=True)
         np.testing.assert_allclose(carried, plan[:, 1, 0], atol=1e-6)
         afresh, _ = trained_dream.predict(observations(1, 1), deterministic=True)

@@ -6,6 +6,19 @@ import numpy as np
 import pytest
 
 from dream_agents.agents.task import discount_from_episode_length
+from dream_agents.planners.dream import DreamPlanner
+
+
+class Recording(DreamPlanner):
+    """Keeps where episodes started."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        self.starts = []
+
+    def plan(self, model, z, memory, episode_start, *args, **kwargs):
+        self.starts.append(episode_start.tolist())
+        return super().plan(model, z, memory, episode_start, *args, **kwargs)
 
 
 @pytest.fixture
@@ -76,33 +89,19 @@ class TestSeedPhase:
 
     def test_planning_starts_without_a_previous_plan(self, make_dream):
         """The first plan is not mixed with one that was never made, even in the middle of an episode."""
-        agent = make_dream(planner_kwargs={"reuse": 1.0})
-        starts, plan = [], agent.planner.plan
-
-        def recorded(model, z, memory, episode_start, *args, **kwargs):
-            starts.append(episode_start.tolist())
-            return plan(model, z, memory, episode_start, *args, **kwargs)
-
-        agent.planner.plan = recorded
-        agent.learn(23)
-        assert starts == [[True], [False], [False]]
+        planner = Recording(reuse=1.0)
+        make_dream(planner=planner).learn(23)
+        assert planner.starts == [[True], [False], [False]]
 
     def test_plan_is_reset_with_each_episode(self, make_dream, walk):
-        agent = make_dream(walk(steps=4), n_envs=1)
-        starts, plan = [], agent.planner.plan
-
-        def recorded(model, z, memory, episode_start, *args, **kwargs):
-            starts.append(bool(episode_start))
-            return plan(model, z, memory, episode_start, *args, **kwargs)
-
-        agent.planner.plan = recorded
-        agent.learn(40)
+        planner = Recording()
+        agent = make_dream(walk(steps=4), n_envs=1, planner=planner).learn(40)
         ends = np.flatnonzero(
             agent.replay_buffer.episode_ids[1:, 0] != agent.replay_buffer.episode_ids[:-1, 0]
         )
         episodes = len(set(agent.replay_buffer.episode_ids[: agent.replay_buffer.size(), 0]))
         assert len(ends) > 3
-        assert 2 < sum(starts) <= episodes
+        assert 2 < sum(start for (start,) in planner.starts) <= episodes
 
     @pytest.mark.parametrize(
         ("env", "learning_starts", "gamma"),

@@ -1,10 +1,10 @@
 """``dream-agents bench``: every figure that the project is measured by, with what is asked of it."""
 
 import json
-import shutil
 
 import pytest
 
+from dream_agents.annex import can_compile
 from dream_agents.evaluation import batch_benchmark, benchmark
 from dream_agents.models.bmpc import BMPC_SIZES
 from dream_agents.models.tdmpc import TDMPC_SIZES, TDMPCSize
@@ -50,14 +50,14 @@ def assert_complete(measured, dream):
 
 
 def test_without_a_compiler(dream_agents_command, small, monkeypatch, tmp_path):
-    monkeypatch.setattr(benchmark, "missing_compiler", lambda: "g++")
+    monkeypatch.setattr(benchmark, "can_compile", lambda: False)
     output, measured = bench(dream_agents_command, tmp_path / "new" / "bench.json")
     assert_complete(measured, "Dream-MPC")
     assert "at most 190" in output
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler")
+@pytest.mark.skipif(not can_compile(), reason="no C++ compiler, or no dream_agents.fast")
 def test_compiled(dream_agents_command, small, tmp_path):
     _, measured = bench(dream_agents_command, tmp_path / "bench.json")
     assert_complete(measured, "compiled Dream-MPC")

@@ -54,8 +54,8 @@ def test_options_change_the_own_planner_in_a_copy(dreamer):
         ("dream", "dream"),
         ("policy", "policy"),
         (DreamPlanner(candidates=2, iterations=3), "dream"),
-        (DreamPlanner(candidates=2), "dream (iterations=1)"),
-        (DreamPlanner(), "dream (candidates=5, iterations=1)"),
+        (DreamPlanner(candidates=2), "dream (iterations=None)"),
+        (DreamPlanner(), "dream (candidates=5, iterations=None)"),
         (make_planner("policy"), "policy"),
         (
             MPPIPlanner(samples=20, policy_samples=2, elites=4),

@@ -247,8 +247,9 @@ class TestLazyReanalyze:
         ((model, z, starts),) = expert.calls
         assert z.shape == (3 * 5, 16)  # the sub-sequences' H states, not the last one
         assert starts.all()
-        raw = torch.full((1, 2 * A), -100.0)
-        assert model._distribution(raw).log_std.unique().item() == -2  # wider than the acting policy's -3
+        with torch.no_grad():
+            learner.world_model.policy_head[-1].bias.fill_(-100.0)
+            assert model.policy(z).log_std.unique().item() == -2  # wider than the acting policy's -3
         states = learner.world_model.encode(batch.observations[:3, :5])  # [H, 5, Z]
         torch.testing.assert_close(fresh.extra["plan_mean"][:, :5], states[..., :A])
         torch.testing.assert_close(fresh.extra["plan_std"][:, :5], states[..., A : 2 * A] + 1)

@@ -52,7 +52,7 @@ class TestWorldModel:
     def test_images_are_observed(self):
         model = BMPCWorldModel((9, 64, 64), 2, TINY, num_channels=8).eval()
         images = torch.randint(256, (4, 9, 64, 64), dtype=torch.uint8)
-        z, _ = model.prepared().observe(images)
+        z, _ = model.observe(images)
         assert z.shape == (4, 128)
         assert model.values(z, None).shape == (3, 4)
 
@@ -61,7 +61,7 @@ class TestWorldModel:
         model.policy_head[-1].bias.data[2:] = raw
         z = model.encode(torch.randn(7, 5)).detach()
         wide = model.for_replanning()
-        for expected, one in [(acting, model), (acting, model.prepared()), (replanning, wide)]:
+        for expected, one in [(acting, model), (replanning, wide)]:
             for no_grad in (False, True):
                 with torch.set_grad_enabled(not no_grad):
                     policy = one.policy(z)

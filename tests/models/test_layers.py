@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch.autograd import gradcheck
 
+from dream_agents.models.kernels import linear, mish
 from dream_agents.models.layers import (
     EnsembleLinear,
     NormedLinear,
@@ -12,11 +13,8 @@ from dream_agents.models.layers import (
     SimNorm,
     drop_before_norm,
     initialize,
-    mish,
-    mish_with_pullback,
     mlp,
 )
-from dream_agents.models.linear import linear
 
 
 def plain_mish(x):
@@ -80,13 +78,6 @@ class TestMish:
         before = x.detach().clone()
         mish(x).sum().backward()
         assert torch.equal(x, before)
-
-    def test_written_out_gradient(self, points):
-        x, upstream = torch.linspace(-15, 30, points, dtype=torch.float64), torch.randn(points).double()
-        y, pull = mish_with_pullback(x)
-        np.testing.assert_allclose(as64(y), plain_mish(as64(x)), rtol=1e-12, atol=1e-12)
-        expected = plain_mish_slope(as64(x)) * as64(upstream)
-        np.testing.assert_allclose(as64(pull(upstream)), expected, rtol=1e-9, atol=1e-12)
 
     def test_second_derivative_is_right_or_refused(self, points):
         x = torch.linspace(-3, 3, points, dtype=torch.float64, requires_grad=True)

@@ -113,12 +113,6 @@ class TestWorldModel:
         x = images(2, 9, 64, 64)
         assert torch.equal(again.encode(x), model.encode(x))
 
-    @pytest.mark.parametrize("pack", [False, True])
-    def test_prepared_for_planning_it_sees_the_same(self, pack):
-        model, x = TDMPCWorldModel((9, 64, 64), 2, TINY, num_channels=8).eval(), images(2, 9, 64, 64)
-        with torch.no_grad():
-            torch.testing.assert_close(model.prepared(pack).observe(x)[0], model.encode(x))
-
     def test_weights_start_as_convolutions_do(self):
         """Only linear layers have TD-MPC2's narrow initialisation."""
         first = TDMPCWorldModel((9, 64, 64), 2, TINY).encoder[0]

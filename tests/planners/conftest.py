@@ -33,7 +33,7 @@ class PointMass(WorldModel):
     def next(self, z, action):
         return z + self.gain * action
 
-    def reward(self, z, action):
+    def reward(self, z, action, next_z=None):
         return -z.square().sum(-1) - 0.1 * action.square().sum(-1)
 
     def continuation(self, z):
@@ -138,7 +138,8 @@ def same_noise(monkeypatch):
     def fixed(*shape, device=None, dtype=None, generator=None):
         shape = list(shape if isinstance(shape[0], int) else shape[0])
         single, place = shape.copy(), 1 if len(shape) == 4 else 0  # [H, B, N, A], [B, N, A] or [B, A]
-        single[place] = 1
+        if len(shape) > 1:  # otherwise it is for no environment
+            single[place] = 1
         noise = randn(single, generator=torch.Generator().manual_seed(sum(single)))
         return noise.expand(shape).to(device=device, dtype=dtype)
 

@@ -4,14 +4,14 @@ import pytest
 import torch
 
 from dream_agents import registry
-from dream_agents.models.objective import planning_objective
 from dream_agents.planners import Planner, make_planner
-from dream_agents.planners.base import roll_out_policy
+from dream_agents.planners.objective import roll_out_policy
 
 PLANNERS = {
     "policy": ("policy", {}),
     "mppi": ("mppi", {"samples": 40, "policy_samples": 6, "elites": 8, "iterations": 3}),
     "dream": ("dream", {"candidates": 4}),
+    "dream, to the letter": ("dream", {"candidates": 4, "reading": "paper"}),
     "dream, Alg. 3": ("dream", {"horizon": 4, "proposal_noise": 0.2, "return_lambda": 0.9}),
     "cem": ("cem", {"horizon": 4, "samples": 40, "elites": 8, "iterations": 4}),
     "cem, policy and value": (
@@ -167,18 +167,20 @@ def test_planning_steers_to_the_goal(key, world, make_model):
     assert returns.min() > -12
 
 
-@pytest.mark.parametrize("key", ["dream", "dream, Alg. 3", "grad", "policy+grad"])
+@pytest.mark.parametrize("key", ["dream", "dream, to the letter", "dream, Alg. 3", "grad", "policy+grad"])
 @pytest.mark.parametrize("world", ["V", "Q", "tdmpc"])
 def test_a_small_gradient_step_does_not_lower_the_objective(key, world, make_model, latents):
+    """For the authors the uncertainty is a constant to the gradient, and is left out here."""
     name, options = PLANNERS[key]
     planner = make_planner(name, **options | {"iterations": 1, "step_size": 1e-3})
     model = make_model(world).double()
     z = latents(model, 5)
     before = plan_of(planner, model, z)
-    after, _, _ = planner.improve(model, z, before)
-    kind = {"return_lambda": planner.return_lambda, "terminal_value": planner.terminal_value}
+    after, _, _ = planner.improve(model, z, before, torch.Generator().manual_seed(1))
+    if planner.uncertainty_coef and planner.reading == "authors":
+        planner.uncertainty_coef = 0.0
     low, high = (
-        planning_objective(model, z, actions, planner.uncertainty_coef, **kind).value
+        planner.objective(model, z, actions, torch.Generator().manual_seed(1)).value
         for actions in (before, after)
     )
     assert (high - low).min() >= -1e-9
@@ -188,7 +190,7 @@ def test_a_small_gradient_step_does_not_lower_the_objective(key, world, make_mod
 def plan_of(planner, model, z):
     memory, start = planner.initial_memory(model, len(z)), torch.ones(len(z), dtype=torch.bool)
     with torch.no_grad():
-        return planner.propose(model, z, memory, start, torch.Generator().manual_seed(0))[0]
+        return planner.propose(model, z, memory, start, torch.Generator().manual_seed(0))
 
 
 class TestExploration:
@@ -289,7 +291,9 @@ class TestMakePlanner:
             ("dream", {"proposal_noise": -0.1}, "proposal_noise must be at least 0"),
             ("dream", {"return_lambda": 1.1}, r"return_lambda must lie in \[0, 1\]"),
             ("dream", {"return_lambda": 0.9, "terminal_value": False}, "set terminal_value=True"),
-            ("dream", {"max_gradient": 0}, "max_gradient must be above 0"),
+            ("dream", {"reading": "mine"}, r'reading=\'mine\'.*choose "authors" or "paper"'),
+            ("dream", {"expert_std": 0}, "expert_std must be above 0"),
+            ("grad", {"max_gradient": 0}, "max_gradient must be above 0"),
             ("grad", {"proposal_std": 0}, "proposal_std must be above 0"),
             ("cem", {"samples": 50}, "elites from 2 to samples"),
             ("cem", {"policy_samples": 1000}, "policy_samples must be below samples"),
@@ -307,8 +311,9 @@ class TestMakePlanner:
 
     def test_defaults_are_the_papers(self):
         dream = make_planner("dream")
-        assert (dream.horizon, dream.candidates, dream.iterations, dream.step_size) == (3, 5, 1, 0.1)
-        assert (dream.reuse, dream.uncertainty_coef) == (0.1, 0.01)
+        assert (dream.horizon, dream.candidates, dream.iterations, dream.step_size) == (3, 5, None, 0.1)
+        assert (dream.reuse, dream.uncertainty_coef, dream.reading) == (0.1, 0.01, "authors")
+        assert (dream.exploration_std, dream.expert_std) == (0, None)
         assert (dream.proposal_noise, dream.return_lambda) == (None, 1)
         hybrid = make_planner("policy+grad")
         assert (hybrid.horizon, hybrid.candidates, hybrid.iterations, hybrid.step_size) == (1, 1, 10, 0.05)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from dream_agents.planners.base import roll_out_policy
 from dream_agents.planners.mppi import MPPIPlanner
+from dream_agents.planners.objective import roll_out_policy
 
 
 def plain_score(model, z, actions, noise, members, uncertainty_coef):
@@ -58,7 +58,7 @@ def test_score_is_the_predicted_return(model, latents, same_noise, coefficient):
 def test_scores_that_are_not_numbers_count_as_zero(make_model, value, coefficient):
     model = make_model("V")
     reward = model.reward
-    model.reward = lambda z, a: reward(z, a).masked_fill(a[..., 0] > 0.5, value)
+    model.reward = lambda z, a, next_z=None: reward(z, a).masked_fill(a[..., 0] > 0.5, value)
     actions = torch.tensor([[0.6, 0.0], [0.4, 0.0]]).expand(3, 1, 2, 2)
     with torch.no_grad():
         scores = MPPIPlanner(uncertainty_coef=coefficient).score(model, torch.ones(1, 2), actions, [0], None)

@@ -26,6 +26,8 @@ def documented_defaults(section):
 
 def shown(default):
     """A default as the page writes it."""
+    if isinstance(default, str):
+        return f'"{default}"'
     return str(default) if default is None or isinstance(default, bool) else f"{default:g}"
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from dream_agents.models.objective import discounts, imagine
 from dream_agents.planners.base import Memory, Plan, check_positive
+from dream_agents.planners.objective import discounts, imagine
 
 
 @dataclass
@@ -38,11 +38,11 @@ class ShootingPlanner:
         """Draw, imagine, choose."""
         shape = (self.horizon, len(z), self.samples, model.action_dim)
         actions = torch.rand(shape, generator=generator, device=z.device) * 2 - 1  # [H, B, N, A]
-        latents, last = imagine(model, z.unsqueeze(1), actions)
-        reward_weights, value_weight = discounts(model, latents, last)
-        last_action = model.policy(last).mean if model.takes_action_in_value else None
-        returns = (reward_weights * model.reward(latents, actions)).sum(0)
-        returns = returns + value_weight * model.values(last, last_action).mean(0)  # [B, N]
+        latents = imagine(model, z, actions)  # [H + 1, B, N, Z]
+        reward_weights, value_weight = discounts(model, latents)
+        last_action = model.policy(latents[-1]).mean if model.takes_action_in_value else None
+        returns = (reward_weights * model.reward(latents[:-1], actions)).sum(0)
+        returns = returns + value_weight * model.values(latents[-1], last_action).mean(0)  # [B, N]
         value, best = returns.max(1)
         action = actions[0, torch.arange(len(z)), best]
         return Plan(action, {}, action, torch.zeros_like(action), value, {"value": value})

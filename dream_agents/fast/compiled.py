@@ -18,10 +18,11 @@ import torch.nn as nn
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from dream_agents.agents.decision import decide, uses_autograd
+from dream_agents.fast.accelerate import fast_model, fast_planner, uses_autograd
+from dream_agents.fast.weights import WeightsWatch
 from dream_agents.models.base import WorldModel
-from dream_agents.models.weights import WeightsWatch
 from dream_agents.planners import Memory, Planner
+from dream_agents.planners.decision import decide
 
 
 class CompiledDecision:
@@ -90,7 +91,7 @@ def _check(model: WorldModel, planner: Planner) -> None:
     name = type(planner).__name__
     if model.device.type != "cpu":
         raise ValueError(f"planning is compiled on the CPU only, and the world model is on {model.device}")
-    if uses_autograd(model.prepared(pack=False), planner):
+    if uses_autograd(fast_planner(fast_model(model), planner)):
         raise ValueError(
             f"{name} on {type(model).__name__} can't be compiled: it differentiates by autograd, "
             "or does not say `uses_autograd = False`"
@@ -140,11 +141,10 @@ class _Decision(nn.Module):
     def _decide(
         self, obs: Tensor, memory: Memory, episode_start: Tensor, draw: Callable[..., Tensor]
     ) -> tuple[Tensor, Memory]:
-        model, generator = self.model.prepared(pack=False), torch.Generator()
+        model, generator = fast_model(self.model), torch.Generator()
+        planner = fast_planner(model, self.planner)
         with _Drawing(draw, generator, type(self.planner).__name__):
-            plan, memory = decide(
-                model, obs, memory, episode_start, self.planner, self.deterministic, generator
-            )
+            plan, memory = decide(model, obs, memory, episode_start, planner, self.deterministic, generator)
         return plan.action, memory
 
 

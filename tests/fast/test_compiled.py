@@ -19,11 +19,6 @@ needs_compiler = pytest.mark.skipif(
 
 
 @pytest.fixture(scope="module")
-def saved(saved_agents):
-    return saved_agents("DreamMPC")
-
-
-@pytest.fixture(scope="module")
 def compiled(saved):
     """An agent compiled for N_ENVS environments. Tests leave it as it is."""
     agent = DreamMPC.load(saved, device="cpu")
@@ -55,8 +50,9 @@ def assert_same(actual, expected):
 def compiled_calls(agent, monkeypatch):
     """Count what compiled decisions decide."""
     calls = []
-    for key, decision in list(agent.policy._compiled.items()):
-        monkeypatch.setitem(agent.policy._compiled, key, Counting(decision, calls))
+    compiled = agent.policy.decider._compiled
+    for key, decision in list(compiled.items()):
+        monkeypatch.setitem(compiled, key, Counting(decision, calls))
     return calls
 
 

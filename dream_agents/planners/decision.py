@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from dream_agents.models.base import WorldModel
-from dream_agents.planners import Memory, Plan, Planner
+from dream_agents.planners.base import Memory, Plan, Planner
 
 
 def decide(
@@ -20,7 +20,6 @@ def decide(
 ) -> tuple[Plan, Memory]:
     """Encode ``obs [B, ...]`` and plan.
 
-    :param model: the world model, or what it is when prepared
     :param memory: ``model.*`` and ``planner.*`` are theirs, ``decision [B]`` counts since the episode's start
     :return: the plan and the whole new memory
     """
@@ -43,6 +42,47 @@ def with_action(model: WorldModel, memory: Memory, action: Tensor) -> Memory:
     return memory | {f"model.{name}": value for name, value in model.remember_action(own, action).items()}
 
 
-def uses_autograd(model: WorldModel, planner: Planner) -> bool:
-    """Whether deciding records operations for a gradient."""
-    return not model.keeps_steps or getattr(planner, "uses_autograd", True)
+class Decider:
+    """Decides in one world model, by any planner. :class:`dream_agents.fast.decider.FastDecider` does it sooner.
+
+    :param model: the world model
+    """
+
+    def __init__(self, model: WorldModel):
+        self.model = model
+
+    def plan(
+        self,
+        obs: Tensor,
+        memory: Memory,
+        episode_start: Tensor,
+        planner: Planner,
+        deterministic: bool,
+        generator: torch.Generator,
+    ) -> tuple[Plan, Memory]:
+        """:func:`decide`, without a gradient."""
+        with torch.no_grad():
+            return decide(self.model, obs, memory, episode_start, planner, deterministic, generator)
+
+    def act(
+        self,
+        obs: Tensor,
+        memory: Memory,
+        episode_start: Tensor,
+        planner: Planner,
+        deterministic: bool,
+        generator: torch.Generator,
+    ) -> tuple[Tensor, Memory]:
+        """Actions ``[B, A]`` and the new memory of :meth:`plan`, where the rest of the plan isn't needed."""
+        plan, memory = self.plan(obs, memory, episode_start, planner, deterministic, generator)
+        return plan.action, memory
+
+    def compile(self, obs: Tensor, memory: Memory, planner: Planner, deterministic: bool) -> None:
+        """Make decisions like this one faster by compiling them.
+
+        :raises RuntimeError: always: compiling is the fast annex's
+        """
+        raise RuntimeError(
+            "decisions are compiled by dream_agents.fast, which is not installed, or switched off by "
+            "DREAM_AGENTS_FAST=0 in the environment"
+        )

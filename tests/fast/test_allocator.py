@@ -9,7 +9,7 @@ import pytest
 
 PROGRAM = """
 import resource, torch
-from dream_agents.allocator import keep_freed_memory
+from dream_agents.fast.allocator import keep_freed_memory
 made = keep_freed_memory()
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
