@@ -73,16 +73,13 @@ class FastAdaptive:
         generator: torch.Generator | None,
     ) -> tuple[Tensor, list[Step]]:
         """Candidates ``[L, B, N, A]``, and the steps along them."""
-        noise, wide = self.planner.draw(model, z, generator)
-        shifted = self.planner.shifted(memory, z.dtype)
-        count = noise.shape[2]
+        noise = self.planner.draw(model, z, generator)
         latents = z.unsqueeze(1)
         actions: list[Tensor] = []
         steps: list[Step] = []
         for h, noise_h in enumerate(noise):
-            roll_outs = model.policy(latents[:, :count]).expand(-1, count).at(noise_h)
-            others = self.planner.around(shifted[h], episode_start, roll_outs, wide[h])
-            actions.append(torch.cat((roll_outs, *others), 1))
+            roll_outs = model.policy(latents).expand(-1, noise.shape[2]).at(noise_h)
+            actions.append(self.planner.with_previous(h, roll_outs, memory, episode_start))
             if h < self.planner.horizon:
                 steps.append(model.step(latents, actions[-1]))
                 latents = steps[-1].latent

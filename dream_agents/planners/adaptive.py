@@ -37,15 +37,16 @@ class AdaptivePlanner:
     candidate, so that steps are in action units, and each candidate takes the step after which its predicted return is
     largest, or none. Candidates compete by that return, after the step. There is no uncertainty penalty.
 
-    Candidates are roll-outs of the policy, of its mean and of samples; the previous plan; and, if asked for, Gaussian
-    sequences around that plan. Where values are Q(z, a), a plan has one action more than steps, for Q(z_H, a_H).
+    Candidates are roll-outs of the policy, of its mean, of samples, and of samples with more noise than the policy has;
+    and the previous plan, to whose end the policy adds an action. Where values are Q(z, a), a plan has one action more
+    than steps, for Q(z_H, a_H).
 
     Shapes: B environments, N candidates, L actions of a plan, A action dimensions.
 
     :param horizon: H, planned steps
     :param samples: roll-outs of the stochastic policy
-    :param wide: Gaussian sequences around the previous plan
-    :param wide_std: their standard deviation
+    :param wide: roll-outs with ``wide_scale`` times its noise
+    :param wide_scale: how much more noise these have
     :param improved: candidates that the gradient improves, those of the largest predicted return
     :param steps: largest changes of an action that the line search tries
     :param iterations: largest number of gradient steps; a decision stops where nothing is gained any more
@@ -60,12 +61,12 @@ class AdaptivePlanner:
 
     horizon: int = 3
     samples: int = 6
-    wide: int = 0
-    wide_std: float = 1.0
+    wide: int = 12
+    wide_scale: float = 2.0
     improved: int = 8
     steps: tuple[float, ...] = (0.02, 0.1, 0.5)
     iterations: int = 1
-    temperature: float = 0.0
+    temperature: float = 0.3
     return_lambda: float = 1.0
     exploration_std: float | None = None
     budget_ms: float | None = None
@@ -77,7 +78,7 @@ class AdaptivePlanner:
         check_positive(self, budget_ms=1 if self.budget_ms is None else self.budget_ms)
         if not self.steps or min(self.steps) <= 0:
             raise ValueError(f"{name}(steps={self.steps}): give one step or several, all above 0")
-        for option in ("samples", "wide", "wide_std", "temperature", "exploration_std"):
+        for option in ("samples", "wide", "wide_scale", "temperature", "exploration_std"):
             if (getattr(self, option) or 0) < 0:
                 raise ValueError(f"{name}({option}={getattr(self, option)}): {option} must be at least 0")
         if not 0 <= self.return_lambda <= 1:
@@ -123,39 +124,36 @@ class AdaptivePlanner:
         episode_start: Tensor,
         generator: torch.Generator | None,
     ) -> Tensor:
-        """Candidates ``[L, B, N, A]``: mean and samples of the policy, the previous plan, Gaussians around that."""
-        noise, wide = self.draw(model, z, generator)
+        """Candidates ``[L, B, N, A]``: roll-outs of the policy, of its mean first, and the previous plan last."""
+        noise = self.draw(model, z, generator)
         latents = z.unsqueeze(1)
         actions: list[Tensor] = []
         for h, noise_h in enumerate(noise):
-            actions.append(model.policy(latents).expand(-1, noise.shape[2]).at(noise_h))
+            roll_outs = model.policy(latents).expand(-1, noise.shape[2]).at(noise_h)
+            actions.append(self.with_previous(h, roll_outs, memory, episode_start))
             if h + 1 < len(noise):
                 latents = model.next(latents, actions[-1])
-        roll_outs = torch.stack(actions)  # [L, B, 1 + samples, A]
-        shifted = self.shifted(memory, z.dtype)
-        return torch.cat((roll_outs, *self.around(shifted, episode_start, roll_outs, wide)), 2)
+        return torch.stack(actions)
 
-    def draw(self, model: WorldModel, z: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
-        """Noise of the policy's roll-outs ``[L, B, 1 + samples, A]``, 0 for its mean, and of wide candidates."""
-        length, batch, actions = self.plan_length(model), len(z), model.action_dim
-        noise = normal(z, generator, length, batch, self.samples, actions)
-        wide = normal(z, generator, length, batch, self.wide, actions)
-        return torch.cat((z.new_zeros(length, batch, 1, actions), noise), 2), wide
+    def draw(self, model: WorldModel, z: Tensor, generator: torch.Generator | None) -> Tensor:
+        """Noise of the policy's roll-outs ``[L, B, N, A]``; 0 for its mean, first, and the previous plan, last."""
+        length, batch = self.plan_length(model), len(z)
+        noise = normal(z, generator, length, batch, self.samples + self.wide, model.action_dim)
+        scale = torch.ones(self.samples + self.wide, 1, dtype=z.dtype, device=z.device)
+        scale[self.samples :] = self.wide_scale
+        return torch.nn.functional.pad(noise * scale, (0, 0, 1, 1))
 
-    def shifted(self, memory: Memory, dtype: torch.dtype) -> Tensor:
-        """The previous plan ``[L, B, 1, A]`` from the present step on, its last action repeated."""
-        plan = memory["plan"].transpose(0, 1).unsqueeze(2).to(dtype)
-        return torch.cat((plan[1:], plan[-1:]))
+    def with_previous(self, h: int, roll_outs: Tensor, memory: Memory, episode_start: Tensor) -> Tensor:
+        """Actions ``[B, N, A]`` of step h of a plan, the last one from the previous plan.
 
-    def around(
-        self, shifted: Tensor, episode_start: Tensor, roll_outs: Tensor, wide: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """The previous plan ``[..., B, 1, A]``, and Gaussians around it.
-
-        At an episode's start the roll-out of the policy's mean, the first of ``roll_outs``, stands in for it.
+        What that plan lacks at its end, and at an episode's start all of it, the policy's mean adds.
         """
-        previous = torch.where(episode_start[:, None, None], roll_outs[..., :1, :], shifted)
-        return previous, (previous + self.wide_std * wide).clamp(-1, 1)
+        plan = memory["plan"]
+        if h + 1 >= plan.shape[1]:
+            return roll_outs
+        previous = plan[:, h + 1].to(roll_outs.dtype)
+        last = torch.where(episode_start[:, None], roll_outs[:, -1], previous)
+        return torch.cat((roll_outs[:, :-1], last.unsqueeze(1)), 1)
 
     def select(self, candidates: Candidates) -> Candidates:
         """The ``improved`` best candidates."""
@@ -235,8 +233,8 @@ class AdaptivePlanner:
         return Plan(action, {"plan": plan}, centre, std, value, Described(describe))
 
     def weights(self, value: Tensor) -> Tensor:
-        """Weights ``[B, N]`` of candidates from their predicted returns; a temperature of 0 counts as 0.5 here."""
-        scale = (self.temperature or 0.5) * value.std(1, keepdim=True, correction=0).clamp_min(1e-9)
+        """Weights ``[B, N]`` of candidates from their predicted returns; a temperature of 0 counts as 0.3 here."""
+        scale = (self.temperature or 0.3) * value.std(1, keepdim=True, correction=0).clamp_min(1e-9)
         return torch.softmax((value - value.amax(1, keepdim=True)) / scale, 1)
 
 
