@@ -7,7 +7,8 @@ import torch
 
 from dream_agents.annex import accelerated
 from dream_agents.fast.accelerate import fast_model, fast_planner, uses_autograd
-from dream_agents.fast.dream import FastDream, dream, objective_and_gradient
+from dream_agents.fast.dream import FastDream
+from dream_agents.fast.gradient import End, act_at, dream, objective_and_gradient
 from dream_agents.models.tdmpc import TDMPCSize, TDMPCWorldModel
 from dream_agents.planners import make_planner
 from dream_agents.planners.dream import DreamPlanner
@@ -33,7 +34,9 @@ def problem(model, batch, candidates, horizon):
 @torch.no_grad()
 def written_out(model, z, actions, noise, members, coefficient):
     fast = fast_model(model)
-    return objective_and_gradient(fast, dream(fast, z, actions), actions, noise, members, coefficient)
+    steps = dream(fast, z, actions)
+    end = act_at(fast, steps[-1].latent, noise)
+    return objective_and_gradient(fast, steps, actions, end, members, coefficient)[:2]
 
 
 def autograd(model, z, actions, noise, members, coefficient):
@@ -65,6 +68,22 @@ class TestGradient:
             torch.testing.assert_close(objective.penalty, expected.penalty)
             torch.testing.assert_close(gradient, expected_gradient, rtol=1e-6, atol=1e-9)
             assert gradient.abs().max() > 0
+
+    @pytest.mark.parametrize("episodic", [False, True])
+    def test_of_an_action_of_its_own_at_the_end(self, make_model, episodic):
+        model = make_model("tdmpc", episodic=episodic).double()
+        z, actions, _, members = problem(model, 2, 5, 3)
+        last = torch.rand_like(actions[0]).requires_grad_()
+        actions.requires_grad_()
+        expected = planning_objective(model, z, actions, lambda _: last, members=members).value
+        gradients = torch.autograd.grad(expected.sum(), (actions, last))
+        with torch.no_grad():
+            fast = fast_model(model)
+            steps = dream(fast, z, actions)
+            objective, *actual = objective_and_gradient(fast, steps, actions, End(last), members)
+        torch.testing.assert_close(objective.value, expected.detach())
+        for ours, theirs in zip(actual, gradients, strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-9)
 
     @pytest.mark.parametrize("candidates", [5, 60], ids=["few", "many"])
     def test_real_sizes_in_single_precision(self, kind, make_model, candidates):
