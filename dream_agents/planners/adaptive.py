@@ -210,7 +210,7 @@ class AdaptivePlanner:
         value, best = candidates.value.max(1, keepdim=True)  # [B, 1]
         plan = take(candidates.actions, best).squeeze(2).transpose(0, 1)  # [B, L, A]
         weights = self.weights(candidates.value).unsqueeze(-1)  # [B, N, 1]
-        mean = (weights * candidates.actions[0]).sum(1)  # [B, A]
+        mean = (weights * candidates.actions[0]).sum(1).clamp(-1, 1)  # [B, A]; rounding may leave the range
         spread = (weights * (candidates.actions[0] - mean.unsqueeze(1)).square()).sum(1).sqrt()
         std = spread.clamp(MIN_STD, MAX_STD)
         action = centre = plan[:, 0] if self.temperature == 0 else mean
