@@ -192,5 +192,12 @@ class BMPCBackbone(Backbone):
 
     @staticmethod
     def planner_options(planner: str, obs_type: str) -> dict[str, Any]:
-        """Dream-MPC's penalty on states, as its authors' code has it; 0.01 on images is the planner's default."""
-        return {"uncertainty_coef": 0.1} if planner == "dream" and obs_type == "state" else {}
+        """What planners want here: Dream-MPC its authors' penalty, the adaptive planner more and wider candidates.
+
+        BMPC's policy is narrow, and its values are of states: they can't be led astray by actions that nobody took.
+        """
+        if planner == "dream" and obs_type == "state":
+            return {"uncertainty_coef": 0.1}  # 0.01 on images, the planner's default
+        if planner == "adaptive":
+            return {"samples": 6, "wide": 12, "temperature": 0.3}
+        return {}

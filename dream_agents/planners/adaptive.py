@@ -41,6 +41,9 @@ class AdaptivePlanner:
     and the previous plan, to whose end the policy adds an action. Where values are Q(z, a), a plan has one action more
     than steps, for Q(z_H, a_H).
 
+    The defaults are for TD-MPC2's world model. On BMPC's agents take ``samples=6, wide=12, temperature=0.3`` for
+    "adaptive" by name.
+
     Shapes: B environments, N candidates, L actions of a plan, A action dimensions.
 
     :param horizon: H, planned steps
@@ -60,13 +63,13 @@ class AdaptivePlanner:
     """
 
     horizon: int = 3
-    samples: int = 6
-    wide: int = 12
+    samples: int = 2
+    wide: int = 0
     wide_scale: float = 2.0
     improved: int = 8
     steps: tuple[float, ...] = (0.02, 0.1, 0.5)
     iterations: int = 1
-    temperature: float = 0.3
+    temperature: float = 0.0
     return_lambda: float = 1.0
     exploration_std: float | None = None
     budget_ms: float | None = None
