@@ -16,6 +16,7 @@ from dream_agents.evaluation.record import EvaluationRecord
 from dream_agents.evaluation.report import results_table, write_results
 from dream_agents.evaluation.result import EvaluationResult, bootstrap_interval
 from dream_agents.evaluation.settings import EvaluationSettings
+from dream_agents.evaluation.tradeoff import plot_tradeoff
 from dream_agents.evaluation.video import VideoUnavailableError, record_video
 from dream_agents.files import write_json
 
@@ -31,6 +32,7 @@ __all__ = [
     "evaluate",
     "make_evaluation_env",
     "plot_learning_curve",
+    "plot_tradeoff",
     "read_own_curve",
     "read_published_curves",
     "record_video",

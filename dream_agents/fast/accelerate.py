@@ -44,7 +44,9 @@ def fast_planner(model: WorldModel, planner: Planner) -> Planner:
 
     :param model: what :func:`fast_model` gave
     """
-    twin = None if "plan" in vars(planner) else _PLANNERS.get(type(planner))  # a method of one's own goes first
+    twin = (
+        None if "plan" in vars(planner) else _PLANNERS.get(type(planner))
+    )  # a method of one's own goes first
     if twin is not None and isinstance(model, FastTDMPC) and twin.takes(planner):
         return twin(planner)
     return planner

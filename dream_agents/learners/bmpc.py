@@ -194,7 +194,6 @@ class BMPCBackbone(Backbone):
     def planner_options(planner: str, obs_type: str) -> dict[str, Any]:
         """What planners want here: Dream-MPC its authors' penalty, the adaptive planner more and wider candidates.
 
-        BMPC's policy is narrow, and its values are of states: they can't be led astray by actions that nobody took.
         """
         if planner == "dream" and obs_type == "state":
             return {"uncertainty_coef": 0.1}  # 0.01 on images, the planner's default

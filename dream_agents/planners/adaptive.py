@@ -41,8 +41,8 @@ class AdaptivePlanner:
     and the previous plan, to whose end the policy adds an action. Where values are Q(z, a), a plan has one action more
     than steps, for Q(z_H, a_H).
 
-    The defaults are for TD-MPC2's world model. On BMPC's agents take ``samples=6, wide=12, temperature=0.3`` for
-    "adaptive" by name.
+    The defaults are for values of actions, TD-MPC2's. Where values are of states, BMPC's and Dreamer's, agents take
+    ``samples=6, wide=12, temperature=0.3`` for "adaptive" by name.
 
     Shapes: B environments, N candidates, L actions of a plan, A action dimensions.
 
