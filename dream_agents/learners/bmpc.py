@@ -192,9 +192,7 @@ class BMPCBackbone(Backbone):
 
     @staticmethod
     def planner_options(planner: str, obs_type: str) -> dict[str, Any]:
-        """What planners want here: Dream-MPC its authors' penalty, the adaptive planner more and wider candidates.
-
-        """
+        """What planners want here: Dream-MPC its authors' penalty, the adaptive planner more and wider candidates."""
         if planner == "dream" and obs_type == "state":
             return {"uncertainty_coef": 0.1}  # 0.01 on images, the planner's default
         if planner == "adaptive":

@@ -360,7 +360,7 @@ class DreamerBackbone(Backbone):
 
     @staticmethod
     def planner_options(planner: str, obs_type: str) -> dict[str, Any]:
-        """Dream-MPC as on its paper's Dreamer (Alg. 3 and Table 16); the adaptive planner as on BMPC's values of states."""
+        """Dream-MPC as on its paper's Dreamer (Alg. 3 and Table 16); the adaptive planner as on BMPC's model."""
         if planner == "adaptive":
             return {"samples": 6, "wide": 12, "temperature": 0.3}
         if planner != "dream":

@@ -21,17 +21,18 @@ def documented_defaults(section):
         [cell.strip() for cell in row.strip("|").split("|")]
         for row in re.findall(r"^\| `.*$", section, re.MULTILINE)
     ):
-        yield from zip(re.findall(r"`(\w+)`", names), defaults.split(", "), strict=True)
+        options = re.findall(r"`(\w+)`", names)
+        yield from zip(options, defaults.split(", ") if len(options) > 1 else [defaults], strict=True)
 
 
 def shown(default):
     """A default as the page writes it."""
     if isinstance(default, str):
         return f'"{default}"'
-    return str(default) if default is None or isinstance(default, bool) else f"{default:g}"
+    return str(default) if default is None or isinstance(default, bool | tuple) else f"{default:g}"
 
 
-@pytest.mark.parametrize("name", ["dream", "mppi", "cem", "grad", "policy+grad"])
+@pytest.mark.parametrize("name", ["dream", "adaptive", "mppi", "cem", "grad", "policy+grad"])
 def test_options_and_defaults(page, name):
     (section,) = re.findall(rf"^## {re.escape(name)}\n(.*?)^## ", page, re.MULTILINE | re.DOTALL)
     documented = {option: default.strip("`") for option, default in documented_defaults(section)}
@@ -56,7 +57,12 @@ def test_own_planner_follows_the_contract(page, make_model):
         torch.testing.assert_close(later.action, expected)
 
 
-KINDS = {"gradient": ["dream", "grad", "policy+grad"], "mppi": ["mppi"], "cem": ["cem"]}
+KINDS = {
+    "gradient": ["dream", "grad", "policy+grad"],
+    "adaptive": ["adaptive"],
+    "mppi": ["mppi"],
+    "cem": ["cem"],
+}
 
 
 def test_logged_keys(page, make_model):
