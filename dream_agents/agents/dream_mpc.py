@@ -15,9 +15,10 @@ from dream_agents.planners import Planner
 class DreamMPC(WorldModelAgent):
     """A learned world model, and a few policy roll-outs improved by gradient ascent for every decision.
 
-    Dream-MPC acts in ``predict``, and while learning unless the backbone's ``default_training_planner`` is another:
-    MPPI for BMPC's. Defaults of the other keywords are the backbone's ``agent_defaults`` where it has any, as Dreamer's
-    (Alg. 2 of the paper). They are documented at :class:`WorldModelAgent`.
+    Dream-MPC acts in ``predict``. While learning, the backbone's ``default_training_planner`` acts: adaptive Dream-MPC
+    on TD-MPC2's and BMPC's, where the paper has Dream-MPC and MPPI (``training_planner="dream"`` or ``"mppi"``).
+    Defaults of the other keywords are the backbone's ``agent_defaults`` where it has any, as Dreamer's (Alg. 2 of the
+    paper). They are documented at :class:`WorldModelAgent`.
 
         >>> model = DreamMPC("dmc_cup-catch-v0", model_size="1M").learn(50_000, progress_bar=True)
 
@@ -25,7 +26,7 @@ class DreamMPC(WorldModelAgent):
     :param policy: Stable-Baselines3's policy class or its name
     :param backbone: world model and learner, a name in ``registry.backbones``
     :param planner: acts in ``predict``, a name in ``registry.planners`` or a planner
-    :param training_planner: acts while learning; None for MPPI with BMPC's backbone, and as a rule for ``planner``
+    :param training_planner: acts while learning; None for the backbone's, or else for ``planner``
     """
 
     def __init__(

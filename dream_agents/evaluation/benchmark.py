@@ -20,6 +20,8 @@ from gymnasium import spaces
 from dream_agents.agents.policy import WorldModelPolicy
 from dream_agents.annex import can_compile, keep_freed_memory
 from dream_agents.evaluation.evaluate import hardware_name
+from dream_agents.learners.base import PLAN_MEAN, PLAN_STD, Backbone
+from dream_agents.learners.bmpc import BMPCBackbone, BMPCConfig
 from dream_agents.learners.tdmpc2 import TDMPC2Backbone, TDMPC2Config
 from dream_agents.planners import Memory, Planner, make_planner
 from dream_agents.replay import SequenceBatch, SequenceReplayBuffer
@@ -81,6 +83,8 @@ def run_benchmark(
     rows += [_many_environments("1M", repeats, target=4), _many_environments("5M", repeats)]
     progress("updates")
     rows += _updates(repeats)
+    progress("the default agent")
+    rows += _default_agent(repeats)
     return rows
 
 
@@ -88,18 +92,22 @@ def _planning(repeats: int, compiles: bool, progress: Callable[[str], None]) -> 
     """Plans at 5M. What is asked of Dream-MPC is asked of it at its fastest, compiled where that can be done."""
     policy = _policy("5M")
     functions = {"matmul": _matmul(), "MPPI": _plan(policy, "mppi"), "Dream-MPC": _plan(policy, "dream")}
-    fastest = "Dream-MPC"
+    functions["adaptive"] = _plan(policy, "adaptive")
+    fastest, adaptive = "Dream-MPC", "adaptive"
     if compiles:
-        fastest = "compiled Dream-MPC"
+        fastest, adaptive = "compiled Dream-MPC", "compiled adaptive"
         progress("compiling, 5M")
         functions[fastest] = _compiled_plan(policy)
+        functions[adaptive] = _compiled_plan(_policy("5M", "adaptive"))
     progress("planning, 5M")
     times = _in_turns(functions, repeats, dict.fromkeys(functions.keys() - {"MPPI"}, 10))
     rows = [Measurement("512x512x512 float32 matrix product", 1e3 * times["matmul"], "ms")]
     for name in list(functions)[2:]:
-        target = 35 if name == fastest else None
+        target = {fastest: 35, adaptive: 10}.get(name)
         label = f"MPPI time / {name} time, 5M, 1 environment"
         rows.append(Measurement(label, times["MPPI"] / times[name], "x", target))
+    label = f"{adaptive} time / {fastest} time, 5M, 1 environment"
+    rows.append(Measurement(label, times[adaptive] / times[fastest], "x", 2, at_least=False))
     targets = {"MPPI": 190, fastest: 5}
     for name in list(functions)[1:]:
         rows.append(Measurement(f"{name} plan, 5M", 1e3 * times[name], "ms"))
@@ -116,7 +124,7 @@ def as_dict(rows: list[Measurement]) -> dict[str, Any]:
     }
 
 
-def _policy(size: str) -> WorldModelPolicy:
+def _policy(size: str, planner: str = "dream", backbone: type[Backbone] = TDMPC2Backbone) -> WorldModelPolicy:
     """A policy with random weights, made repeatable."""
     torch.manual_seed(0)
     kwargs = {"model_size": size, "discount": 0.99, "episodic": False}
@@ -124,9 +132,9 @@ def _policy(size: str) -> WorldModelPolicy:
         spaces.Box(-np.inf, np.inf, (OBS_DIM,), np.float32),
         spaces.Box(-1, 1, (ACTION_DIM,), np.float32),
         lambda _: 3e-4,
-        backbone=TDMPC2Backbone,
+        backbone=backbone,
         model_kwargs=kwargs,
-        planner=make_planner("dream"),
+        planner=make_planner(planner),
     )
 
 
@@ -191,11 +199,41 @@ def _updates(repeats: int) -> list[Measurement]:
 
 
 def _update(batch: SequenceBatch, autocast: str | None) -> Callable[[], object]:
-    torch.manual_seed(0)
-    model = TDMPC2Backbone.build_world_model((OBS_DIM,), ACTION_DIM, "5M")
-    config = TDMPC2Config(autocast=autocast)
-    learner = TDMPC2Backbone.build_learner(model, config, 3e-4, 0.01, torch.Generator().manual_seed(0))
+    learner = _learner(TDMPC2Backbone, TDMPC2Config(autocast=autocast))
     return lambda: learner.update(batch)
+
+
+def _learner(backbone: type[Backbone], config: Any) -> Any:
+    torch.manual_seed(0)
+    model = backbone.build_world_model((OBS_DIM,), ACTION_DIM, "5M", 0.99, False)
+    return backbone.build_learner(model, config, 3e-4, 0.01, torch.Generator().manual_seed(0))
+
+
+def _default_agent(repeats: int) -> list[Measurement]:
+    """What a decision of ``DreamMPC(id)`` takes while it learns: a plan, an update, and its share of planning again."""
+    learner = _learner(BMPCBackbone, BMPCConfig())
+    planner = make_planner("adaptive", **BMPCBackbone.planner_options("adaptive", "state"))
+    policy = _policy("5M", backbone=BMPCBackbone)
+    batch = _full_buffer().sample(BATCH_SIZE)
+    plans = {PLAN_MEAN: torch.zeros_like(batch.actions), PLAN_STD: torch.ones_like(batch.actions)}
+    batch = batch._replace(extra=plans)
+    states = batch.observations[:-1, : learner.config.reanalyze_batch].flatten(0, 1)
+    times = _in_turns(
+        {
+            "matmul": _matmul(),
+            "plan": _plan(policy, planner),
+            "update": lambda: learner.update(batch),
+            "replan": lambda: learner.replan(states, planner),
+        },
+        repeats,
+        {"matmul": 10, "plan": 10},
+    )
+    total = times["plan"] + times["update"] + times["replan"] / learner.config.reanalyze_interval
+    name = "a decision of the default agent while learning, 5M"
+    return [
+        Measurement(name, 1e3 * total, "ms"),
+        Measurement(name, total / times["matmul"], "matrix products", 200, at_least=False),
+    ]
 
 
 def _full_buffer() -> SequenceReplayBuffer:

@@ -161,7 +161,7 @@ class BMPCBackbone(Backbone):
     config_class: ClassVar[type] = BMPCConfig
     size_class: ClassVar[type | None] = TDMPCSize
     imitates_planner: ClassVar[bool] = True
-    default_training_planner: ClassVar[str | None] = "mppi"
+    default_training_planner: ClassVar[str | None] = "adaptive"
 
     @staticmethod
     def build_world_model(

@@ -87,6 +87,7 @@ class TDMPC2Backbone(Backbone):
 
     config_class: ClassVar[type] = TDMPC2Config
     size_class: ClassVar[type | None] = TDMPCSize
+    default_training_planner: ClassVar[str | None] = "adaptive"
 
     @staticmethod
     def build_world_model(
@@ -114,3 +115,8 @@ class TDMPC2Backbone(Backbone):
         """Make the learner of a :class:`TDMPCWorldModel`."""
         assert isinstance(world_model, TDMPCWorldModel)
         return TDMPC2Learner(world_model, config, learning_rate, tau, generator)
+
+    @staticmethod
+    def planner_options(planner: str, obs_type: str) -> dict[str, Any]:
+        """The adaptive planner explores by noise here: the policy's samples alone, as improved, lie close together."""
+        return {"exploration_std": 0.2} if planner == "adaptive" else {}

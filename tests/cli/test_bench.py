@@ -11,11 +11,14 @@ from dream_agents.models.tdmpc import TDMPC_SIZES, TDMPCSize
 
 ASKED = {
     ("x", 35): "MPPI time / {dream} time, 5M, 1 environment",
+    ("x", 10): "MPPI time / {adaptive} time, 5M, 1 environment",
+    ("x", 2): "{adaptive} time / {dream} time, 5M, 1 environment",
     ("matrix products", 5): "{dream} plan, 5M",
     ("matrix products", 190): "MPPI plan, 5M",
     ("decisions/s", 300): "{dream}, 1M, 1 environment",
     ("x", 4): "16 Dream-MPC plans one by one / in one call, 1M",
     ("matrix products", 170): "TD-MPC2 update, 5M, batch 256, float32",
+    ("matrix products", 200): "a decision of the default agent while learning, 5M",
     ("matrix products", 115): "TD-MPC2 update, 5M, batch 256, bfloat16",
     ("%", 1): "drawing 256 sub-sequences of {steps:,} steps, share of a bfloat16 update",
 }
@@ -26,6 +29,7 @@ def small(monkeypatch):
     """Networks and a buffer that are measured in a moment."""
     for size in ("1M", "5M"):
         monkeypatch.setitem(TDMPC_SIZES, size, TDMPCSize(16, 16, 16, 2, 2))
+    monkeypatch.setitem(BMPC_SIZES, "5M", TDMPCSize(16, 16, 16, 2, 2))
     monkeypatch.setattr(benchmark, "BUFFER_STEPS", 5_000)
 
 
@@ -36,11 +40,15 @@ def bench(run, path):
 
 
 def assert_complete(measured, dream):
+    adaptive = dream.replace("Dream-MPC", "adaptive")
     assert {"processor", "threads", "python", "versions"} <= measured["machine"].keys()
     rows = measured["measurements"]
     assert all(row["value"] > 0 for row in rows)
     asked = {(row["unit"], row["target"]): row for row in rows if row["target"] is not None}
-    names = {key: name.format(dream=dream, steps=benchmark.BUFFER_STEPS) for key, name in ASKED.items()}
+    names = {
+        key: name.format(dream=dream, adaptive=adaptive, steps=benchmark.BUFFER_STEPS)
+        for key, name in ASKED.items()
+    }
     assert {key: row["name"] for key, row in asked.items()} == names
     for row in asked.values():
         assert row["reached"] == (
