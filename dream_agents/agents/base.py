@@ -187,9 +187,10 @@ class WorldModelAgent(PlannerRoles, SavedWorldModelAgent):
         self.backbone_name, self.model_size, self.obs_type = backbone, model_size, obs_type
         self.model_kwargs, self.episodic = model_kwargs or {}, episodic
         self.learner_config = make_config(self.backbone.config_class, learner_kwargs or {})
-        collector = self.default_training_planner(backbone) if training_planner is None else training_planner
+        if training_planner is None:
+            training_planner = self.default_training_planner(backbone, planner)
         self._planner = self.make_planner(planner, **(planner_kwargs or {}))
-        self._training_planner = self._make_training_planner(collector, training_planner_kwargs)
+        self._training_planner = self._make_training_planner(training_planner, training_planner_kwargs)
         self._replanner = self._make_replanner(replanner, replanner_kwargs)
         if _init_setup_model:
             self._setup_model()
@@ -205,7 +206,7 @@ class WorldModelAgent(PlannerRoles, SavedWorldModelAgent):
         return chosen
 
     @staticmethod
-    def default_training_planner(backbone: str) -> str | None:
+    def default_training_planner(backbone: str, planner: str | Planner) -> str | None:
         """Name of the planner that acts while learning unless another is given; None for that of ``predict``.
 
         :param backbone: name of the backbone

@@ -26,7 +26,8 @@ class DreamMPC(WorldModelAgent):
     :param policy: Stable-Baselines3's policy class or its name
     :param backbone: world model and learner, a name in ``registry.backbones``
     :param planner: acts in ``predict``, a name in ``registry.planners`` or a planner
-    :param training_planner: acts while learning; None for the backbone's, or else for ``planner``
+    :param training_planner: acts while learning; None for the backbone's where ``planner`` is "dream" or a policy
+        imitates plans, and for ``planner`` otherwise
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class DreamMPC(WorldModelAgent):
         )
 
     @staticmethod
-    def default_training_planner(backbone: str) -> str | None:
-        """Name of the backbone's planner for learning; None for that of ``predict``."""
-        return get_backbone(backbone).default_training_planner
+    def default_training_planner(backbone: str, planner: str | Planner) -> str | None:
+        """The backbone's, where ``planner`` is "dream" or a policy imitates plans; None for ``planner`` itself."""
+        wanted = get_backbone(backbone)
+        return wanted.default_training_planner if planner == "dream" or wanted.imitates_planner else None

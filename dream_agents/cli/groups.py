@@ -53,9 +53,10 @@ def option_groups(
     groups = [
         OptionGroup("learner_kwargs", f'the backbone "{name}"', keywords_of(backbone.config_class)),
     ]
+    acts = planner or name_of("planner")
     acting = {
-        "planner": planner or name_of("planner"),
-        "training_planner": name_of("training_planner") or agent.default_training_planner(name),
+        "planner": acts,
+        "training_planner": name_of("training_planner") or agent.default_training_planner(name, acts),
         "replanner": name_of("replanner"),
     }
     for role, chosen in acting.items():

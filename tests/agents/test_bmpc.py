@@ -8,6 +8,7 @@ from dream_agents import BMPC, DreamMPC, make_planner, zoo
 from dream_agents.learners.bmpc import BMPCLearner
 from dream_agents.models.bmpc import BMPCWorldModel
 from dream_agents.models.tdmpc import TDMPCSize, TDMPCWorldModel
+from dream_agents.planners.adaptive import AdaptivePlanner
 from dream_agents.planners.dream import DreamPlanner
 from dream_agents.planners.mppi import MPPIPlanner
 
@@ -61,16 +62,19 @@ class TestRoles:
         assert agent.training_planner is None
         assert agent.replanner is None
 
-    def test_dream_mpc_learns_with_mppi_and_acts_with_dream(self, make):
+    def test_dream_mpc_learns_with_the_adaptive_planner_and_acts_with_dream(self, make):
         agent = make(DreamMPC)
         assert agent.backbone_name == "bmpc"
-        assert isinstance(agent.training_planner, MPPIPlanner)
+        assert agent.training_planner == AdaptivePlanner(samples=6, wide=12, temperature=0.3)
+        assert agent.expert is agent.training_planner
         assert isinstance(agent.planner, DreamPlanner)
 
-    def test_dream_mpc_on_another_backbone_always_dreams(self, make):
+    def test_on_tdmpc2_it_does_so_unless_another_planner_is_asked_for(self, make):
         agent = make(DreamMPC, backbone="tdmpc2")
         assert isinstance(agent.world_model, TDMPCWorldModel)
-        assert agent.training_planner is None
+        assert agent.training_planner == AdaptivePlanner(exploration_std=0.2)
+        assert make(DreamMPC, backbone="tdmpc2", training_planner="dream").training_planner == DreamPlanner()
+        assert make(DreamMPC, backbone="tdmpc2", planner="policy").training_planner is None
 
     def test_dream_mpc_can_learn_with_dream_on_bmpc(self, make):
         agent = make(DreamMPC, training_planner="dream", training_planner_kwargs={"expert_std": 0.1}).learn(
@@ -78,9 +82,9 @@ class TestRoles:
         )
         assert agent.replay_buffer.plan_std[20:40].tolist() == pytest.approx(np.full((20, 1, 1), 0.1))
 
-    def test_options_of_mppi_need_no_name(self, make):
-        agent = make(DreamMPC, training_planner_kwargs=SMALL)
-        assert agent.training_planner.samples == 24
+    def test_options_for_learning_need_no_name(self, make):
+        agent = make(DreamMPC, training_planner_kwargs={"samples": 24})
+        assert agent.training_planner == AdaptivePlanner(samples=24, wide=12, temperature=0.3)
 
 
 class TestPlansInReplay:

@@ -129,7 +129,7 @@ class TestErrors:
             ({"planner": "drem"}, '"drem" is not a planner; did you mean "dream"'),
             ({"planner_kwargs": {"step_sise": 1}}, "step_sise.*its options are horizon, candidates"),
             ({"planner_kwargs": {"candidates": 0}}, "candidates must be above 0"),
-            ({"training_planner_kwargs": {"horizon": 2}}, "without a training_planner"),
+            ({"planner": "policy", "training_planner_kwargs": {"horizon": 2}}, "without a training_planner"),
             ({"learner_kwargs": {"horizn": 5}}, "has no horizn; its options are horizon"),
             ({"learner_kwargs": {"autocast": "float16"}}, "autocast='float16'"),
             ({"n_steps": 3}, "n_steps=3"),

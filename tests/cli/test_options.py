@@ -80,9 +80,9 @@ class TestNamesWithoutGroup:
             ),
             (
                 "dream_mpc",
-                ["uncertainty_coef=1"],
-                'ambiguous; write planner_kwargs.uncertainty_coef (the planner "dream") or '
-                'training_planner_kwargs.uncertainty_coef (the planner "mppi")',
+                ["iterations=2"],
+                'ambiguous; write planner_kwargs.iterations (the planner "dream") or '
+                'training_planner_kwargs.iterations (the planner "adaptive")',
             ),
             ("sac", ["horizon=5"], '"horizon" is not an option of the agent "sac"'),
             ("sac", ["batch_size=many"], "batch_size is int, not str"),
@@ -179,9 +179,9 @@ def test_option_without_a_planner_is_that_of_every_planner_that_has_it():
         ("mppi.samples=2", "mppi is not one of the planners that act here, dream, policy"),
         ("samples=2", '"samples" is not an option of the planners dream, policy'),
         ("iteratons=2", 'did you mean "iterations"'),
-        ("iterations=two", "iterations is int, not str"),
+        ("iterations=two", "iterations is int | None, not str"),
         ("dream.iteratons=2", 'did you mean "iterations"'),
-        ("dream.iterations=two", "iterations is int, not str"),
+        ("dream.iterations=two", "iterations is int | None, not str"),
         ("policy.x=1", "is not an option"),
     ],
 )
