@@ -83,6 +83,8 @@ class WorldModelAgent(PlannerRoles, SavedWorldModelAgent):
     :param gradient_steps: updates a round; -1 for one a decision
     :param action_noise: added to the planner's action while learning
     :param episodic: whether the task can end before its time limit; None asks the environment
+    :param not_finite: what NaN or infinity from the environment does: "stop" raises an error that names it, "end" ends
+        the episode before that step
     :raises ValueError: for options that don't fit together, and environments that can't be planned in
     """
 
@@ -142,6 +144,7 @@ class WorldModelAgent(PlannerRoles, SavedWorldModelAgent):
         monitor_wrapper: bool = True,
         seed: int | None = None,
         episodic: bool | None = None,
+        not_finite: str = "stop",
         _init_setup_model: bool = True,
     ):
         if isinstance(env, str) and env in self.policy_aliases:
@@ -157,7 +160,7 @@ class WorldModelAgent(PlannerRoles, SavedWorldModelAgent):
             gamma=gamma,
         )
         id = env if isinstance(env, str) else None
-        self.task = TrainingTask(id, obs_type, env_kwargs or {}, n_envs, vec_env_cls)
+        self.task = TrainingTask(id, obs_type, env_kwargs or {}, n_envs, vec_env_cls, not_finite=not_finite)
         env = None if env is None else self.task.make(env, monitor_wrapper)
         super().__init__(
             policy,
@@ -368,6 +371,7 @@ class WorldModelAgent(PlannerRoles, SavedWorldModelAgent):
     def _sample_action(
         self, learning_starts: int, action_noise: ActionNoise | None = None, n_envs: int = 1
     ) -> tuple[np.ndarray, np.ndarray]:
+        self._return_from_elsewhere()
         self._last_plan = None
         if self.num_timesteps < learning_starts:
             return super()._sample_action(learning_starts, action_noise, n_envs)
@@ -399,7 +403,7 @@ class WorldModelAgent(PlannerRoles, SavedWorldModelAgent):
             self._plan_memory = with_action(self.world_model, self._plan_memory, executed)
         return self.policy.unscale_action(scaled), scaled
 
-    def _store_transition(
+    def _store_step(
         self,
         replay_buffer: ReplayBuffer,
         buffer_action: np.ndarray,
@@ -408,14 +412,15 @@ class WorldModelAgent(PlannerRoles, SavedWorldModelAgent):
         dones: np.ndarray,
         infos: list[dict[str, Any]],
     ) -> None:
-        super()._store_transition(replay_buffer, buffer_action, new_obs, reward, dones, infos)
+        super()._store_step(replay_buffer, buffer_action, new_obs, reward, dones, infos)
         if self._stores_plans and self._last_plan is not None:
             assert isinstance(replay_buffer, SequenceReplayBuffer)
+            steps = replay_buffer.last_steps
             plan = {
-                PLAN_MEAN: self._last_plan.mean.cpu().numpy(),
-                PLAN_STD: self._last_plan.std.cpu().numpy(),
+                PLAN_MEAN: self._last_plan.mean.cpu().numpy()[steps.envs],
+                PLAN_STD: self._last_plan.std.cpu().numpy()[steps.envs],
             }
-            replay_buffer.rewrite(replay_buffer.last_steps, **plan)
+            replay_buffer.rewrite(steps, **plan)
 
     # ---------------------------------------------------------------- acting
 

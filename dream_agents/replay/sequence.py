@@ -15,6 +15,7 @@ from stable_baselines3.common.vec_env import VecNormalize
 from torch import Tensor
 
 from dream_agents.replay.frames import StackedFrames, frame_shape
+from dream_agents.wrappers.divergence import INVALID_STEP
 
 
 class ExtraField(NamedTuple):
@@ -186,28 +187,37 @@ class SequenceReplayBuffer(ReplayBuffer):
     ) -> None:
         """Store one step of every environment, each argument ``[n_envs, ...]``.
 
+        Where ``infos`` has an ``invalid_step``, the step did not happen: its episode ends with ``obs``.
+
         :raises ValueError: if a stack of frames isn't that before it moved on by one frame
         """
         self._make_room()
-        envs = np.arange(self.n_envs)
+        obs = np.asarray(obs).reshape(self.n_envs, *self.obs_shape)
+        invalid = np.array([INVALID_STEP in info for info in infos])
         timeouts = np.array([info.get("TimeLimit.truncated", False) for info in infos])
-        slots = self._put(envs, np.asarray(obs).reshape(self.n_envs, *self.obs_shape))
-        self.actions[slots, envs] = np.asarray(action).reshape(self.n_envs, self.action_dim)
-        self.rewards[slots, envs] = reward
-        self.terminated[slots, envs] = done & ~timeouts if self.handle_timeout_termination else done
+        terminated = done & ~timeouts if self.handle_timeout_termination else done
+        envs = np.flatnonzero(~invalid)
+        slots = self._put(envs, obs[envs])
+        self.actions[slots, envs] = np.asarray(action).reshape(self.n_envs, self.action_dim)[envs]
+        self.rewards[slots, envs] = reward[envs]
+        self.terminated[slots, envs] = terminated[envs]
         for name, field in self.extra_fields.items():
             getattr(self, name)[slots, envs] = field.default
         self._last_steps = StoredSteps(slots, envs)
         self._advance(envs)
-        ended = np.flatnonzero(done)
-        if len(ended) > 0:
-            self._put(ended, np.asarray(next_obs).reshape(self.n_envs, *self.obs_shape)[ended])
-            self._advance(ended)
-            self.start_episodes(ended)
+        self._end_episodes(np.flatnonzero(done & ~invalid), np.asarray(next_obs).reshape(obs.shape))
+        self._end_episodes(np.flatnonzero(invalid), obs)
+
+    def _end_episodes(self, envs: np.ndarray, observations: np.ndarray) -> None:
+        """Store the last observations of the episodes of ``envs``, out of those of all environments."""
+        if len(envs) > 0:
+            self._put(envs, observations[envs])
+            self._advance(envs)
+            self.start_episodes(envs)
 
     @property
     def last_steps(self) -> StoredSteps:
-        """Where :meth:`add` has put the latest step of each environment."""
+        """Where :meth:`add` has put the latest step of each environment that has taken one."""
         return self._last_steps
 
     def rewrite(self, steps: StoredSteps, **fields: np.ndarray) -> None:
