@@ -52,6 +52,9 @@ class SavedAgent(CollectingAgent):
         self.logger.record("time/env_frames", self.env_frames)
         super().dump_logs()
 
+    def _excluded_save_params(self) -> list[str]:
+        return [*super()._excluded_save_params(), "_pace"]
+
     def set_env(self, env: GymEnv | str, force_reset: bool = True) -> None:
         """Continue in another environment with the same spaces."""
         task = self.task.changed_to(env)
