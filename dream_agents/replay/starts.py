@@ -48,8 +48,10 @@ class Starts:
 
     def _lengths(self, slots: np.ndarray, envs: np.ndarray) -> np.ndarray:
         """Steps ``[B]`` that follow in the same episode, up to a whole sub-sequence."""
-        later = (slots + np.arange(1, self.sequence_length + 1)[:, None]) % self.buffer_size  # [L, B]
-        return (self.episode_ids[later, envs] == self.episode_ids[slots, envs]).sum(0)
+        steps = np.arange(1, self.sequence_length + 1)[:, None]  # [L, 1]
+        newest = (self.positions[envs] - 1 - slots) % self.buffer_size
+        later = self.episode_ids[(slots + steps) % self.buffer_size, envs]  # [L, B]
+        return ((later == self.episode_ids[slots, envs]) & (steps <= newest)).sum(0)
 
     def _draw_starts(self, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
         """Uniform start points: rejection sampling, since nearly every slot is one; else a draw from the full list."""
