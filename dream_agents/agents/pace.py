@@ -79,12 +79,14 @@ class Pace:
         :param again: whether it will be said every half a minute
         """
         self._due = time.perf_counter() + (_BETWEEN if again else _FIRST)
-        self._said.add(doing)
         left = self.seconds_left()
-        if left is None and sum(self.left()) > _MANY:
+        if left is not None:
+            self._said.add(doing)
+            if left > _SHORT:
+                self._say(f"{doing}; {self._rates()}: about {_in_words(left)} left in all")
+        elif not again and sum(self.left()) > _MANY and f"{doing}?" not in self._said:
+            self._said.add(f"{doing}?")  # the time will be said when it is known
             self._say(f"{doing}; how long the whole takes is known when learning has begun")
-        elif left is not None and left > _SHORT:
-            self._say(f"{doing}; {self._rates()}: about {_in_words(left)} left in all")
 
     def _rates(self) -> str:
         texts = []

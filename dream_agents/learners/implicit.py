@@ -230,9 +230,11 @@ class ImplicitModelLearner(Learner):
         }
         if model.episodic:
             logits = model.termination_logit(latents[1:])
-            termination = mean_of_happened(
-                F.binary_cross_entropy_with_logits(logits, batch.terminated, reduction="none"), batch.mask
-            )
+            if batch.mask is None:
+                termination = F.binary_cross_entropy_with_logits(logits, batch.terminated)
+            else:
+                losses = F.binary_cross_entropy_with_logits(logits, batch.terminated, reduction="none")
+                termination = mean_of_happened(losses, batch.mask)
             loss = loss + config.termination_coef * termination
             metrics["train/termination_loss"] = termination
         metrics |= {"train/loss": loss, "train/td_target": mean_of_happened(td_target, batch.mask)}
