@@ -14,6 +14,7 @@ import gymnasium as gym
 
 from dream_agents.wrappers import dmcontrol_custom, gl
 from dream_agents.wrappers.base import TableSuite, Task
+from dream_agents.wrappers.divergence import EndAtDivergence
 from dream_agents.wrappers.dmcontrol_tasks import CUSTOM_TASKS, TASKS
 from dream_agents.wrappers.repeat import ActionRepeat
 from dream_agents.wrappers.spaces import UnitAction, normalize_action, normalize_observation
@@ -43,7 +44,7 @@ def make_dmcontrol(
     """Make a task of the DeepMind Control Suite, or one that TD-MPC2 added, without a time limit in decisions.
 
     `gymnasium.make` and `make_env` add the limit. `env.unwrapped` is Shimmy's environment, and
-    `env.unwrapped.physics` dm_control's simulator.
+    `env.unwrapped.physics` dm_control's simulator. Where that diverges the episode ends, see `EndAtDivergence`.
 
     The LQR tasks differ: their actuators have no bounds, so actions in [-1, 1] are applied as they are; and
     their springs, drawn at random when dm_control makes them, are always those of seed 0, so that every
@@ -79,7 +80,7 @@ def make_dmcontrol(
         _reset_without_gl(simulation.physics)
     render_kwargs = {"height": height, "width": width, "camera_id": camera_id}
     env: gym.Env[Any, Any] = compatibility(simulation, render_mode, render_kwargs)
-    env = ActionRepeat(env, action_repeat)
+    env = ActionRepeat(EndAtDivergence(env, _physics_error), action_repeat)
     env.metadata |= {
         "render_modes": list(_RENDER_MODES),
         "render_fps": 1 / (simulation.control_timestep() * action_repeat),
@@ -151,6 +152,14 @@ def _import_without_gl() -> tuple[Any, Callable[..., gym.Env[Any, Any]]]:
     if first:
         _render.Renderer = _render_on_demand
     return suite, DmControlCompatibilityV0
+
+
+def _physics_error() -> type[Exception]:
+    """What dm_control raises where the simulation diverges."""
+    from dm_control.rl.control import PhysicsError
+
+    error: type[Exception] = PhysicsError
+    return error
 
 
 def _render_on_demand(*args: Any, **kwargs: Any) -> Any:

@@ -13,6 +13,7 @@ from gymnasium.spaces import Box
 
 from dream_agents.wrappers import gl
 from dream_agents.wrappers.base import TableSuite, Task
+from dream_agents.wrappers.divergence import INVALID_STEP, diverged
 from dream_agents.wrappers.rendered import Array, RenderedEnv
 from dream_agents.wrappers.repeat import ActionRepeat
 
@@ -46,7 +47,8 @@ class MetaWorldEnv(RenderedEnv, gym.utils.EzPickle):
     Observations are [39]: position of the hand, opening of the gripper, positions and orientations of the objects
     (18 numbers, zeros where there are fewer), the same a frame earlier, and the goal's position. Actions are [4]: the
     hand's displacement and the gripper's force. Rewards are Meta-World's, 0 to 10 a frame; an episode never ends by
-    itself; ``info["success"]`` tells, as 0.0 or 1.0, whether the task is solved at this frame.
+    itself; ``info["success"]`` tells, as 0.0 or 1.0, whether the task is solved at this frame. Where the physics
+    diverges, the episode is truncated with the observation before, and ``info["invalid_step"]`` says so.
 
     `simulation` is Meta-World's own environment.
 
@@ -96,7 +98,8 @@ class MetaWorldEnv(RenderedEnv, gym.utils.EzPickle):
         self.simulation.np_random = self.np_random  # its own reset() takes no seed
         self.simulation.reset()
         observation, *_ = self.simulation.step(np.zeros(_ACTION_SIZE, np.float32))
-        return observation.astype(np.float32), {}
+        self._observation = observation.astype(np.float32)
+        return self._observation, {}
 
     def step(self, action: Array) -> tuple[Array, float, bool, bool, dict[str, Any]]:
         """Take one frame.
@@ -110,7 +113,11 @@ class MetaWorldEnv(RenderedEnv, gym.utils.EzPickle):
                 f"expected an action of {_ACTION_SIZE} finite numbers in [-1, 1], not {action!r}"
             )
         observation, reward, _, _, info = self.simulation.step(action)
-        return observation.astype(np.float32), float(reward), False, False, info
+        reason = diverged(self.data)
+        if reason is not None:
+            return self._observation, 0.0, False, True, {"success": 0.0, INVALID_STEP: reason}
+        self._observation = observation.astype(np.float32)
+        return self._observation, float(reward), False, False, info
 
 
 def make_metaworld(

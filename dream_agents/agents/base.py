@@ -16,14 +16,13 @@ from stable_baselines3.common.type_aliases import (
     GymEnv,
     MaybeCallback,
     Schedule,
-    TrainFreq,
-    TrainFrequencyUnit,
 )
 from stable_baselines3.common.vec_env import VecEnv
 
 from dream_agents.agents.learning_rate import make_schedule
 from dream_agents.agents.planner_roles import PlannerRoles
 from dream_agents.agents.policy import WorldModelPolicy
+from dream_agents.agents.scalar_range import RangeCheck
 from dream_agents.agents.task import (
     TrainingTask,
     check_numbers,
@@ -31,7 +30,7 @@ from dream_agents.agents.task import (
     discount_from_episode_length,
     make_config,
 )
-from dream_agents.agents.world_model_saving import SavedWorldModelAgent
+from dream_agents.agents.updating import UpdatingAgent
 from dream_agents.annex import keep_freed_memory
 from dream_agents.learners.base import (
     PLAN_MEAN,
@@ -49,7 +48,7 @@ from dream_agents.wrappers import task_info
 SelfWorldModelAgent = TypeVar("SelfWorldModelAgent", bound="WorldModelAgent")
 
 
-class WorldModelAgent(PlannerRoles, SavedWorldModelAgent):
+class WorldModelAgent(PlannerRoles, UpdatingAgent):
     """An agent that learns a world model and plans in it.
 
     Keywords that Stable-Baselines3's ``OffPolicyAlgorithm`` has keep their names and meanings. A step is a decision.
@@ -83,6 +82,8 @@ class WorldModelAgent(PlannerRoles, SavedWorldModelAgent):
     :param gradient_steps: updates a round; -1 for one a decision
     :param action_noise: added to the planner's action while learning
     :param episodic: whether the task can end before its time limit; None asks the environment
+    :param not_finite: what NaN or infinity from the environment does: "stop" raises an error that names it, "end" ends
+        the episode before that step
     :raises ValueError: for options that don't fit together, and environments that can't be planned in
     """
 
@@ -97,10 +98,8 @@ class WorldModelAgent(PlannerRoles, SavedWorldModelAgent):
     #: decisions and frames before those that ``num_timesteps`` counts, the base's included; None if nobody knows
     earlier_decisions: int | None = 0
     earlier_frames: int | None = 0
-    replay_buffer: SequenceReplayBuffer | None
     _action_repeat: int = 1
     _frame_stack: int = 1
-    _seed_phase_done: bool = False
 
     def __init__(
         self,
@@ -142,6 +141,7 @@ class WorldModelAgent(PlannerRoles, SavedWorldModelAgent):
         monitor_wrapper: bool = True,
         seed: int | None = None,
         episodic: bool | None = None,
+        not_finite: str = "stop",
         _init_setup_model: bool = True,
     ):
         if isinstance(env, str) and env in self.policy_aliases:
@@ -157,7 +157,7 @@ class WorldModelAgent(PlannerRoles, SavedWorldModelAgent):
             gamma=gamma,
         )
         id = env if isinstance(env, str) else None
-        self.task = TrainingTask(id, obs_type, env_kwargs or {}, n_envs, vec_env_cls)
+        self.task = TrainingTask(id, obs_type, env_kwargs or {}, n_envs, vec_env_cls, not_finite=not_finite)
         env = None if env is None else self.task.make(env, monitor_wrapper)
         super().__init__(
             policy,
@@ -221,6 +221,7 @@ class WorldModelAgent(PlannerRoles, SavedWorldModelAgent):
         self.replay_buffer_kwargs = self.replay_buffer_kwargs | {
             "sequence_length": self.backbone.sequence_length(self.learner_config),
             "frame_stack": self._frame_stack,
+            "short_episodes": self.backbone.takes_short_episodes,
             "seed": self.seed,
         }
         if self._stores_plans:
@@ -249,6 +250,7 @@ class WorldModelAgent(PlannerRoles, SavedWorldModelAgent):
         self._plan_owner: Planner | None = None
         self._last_plan: Plan | None = None
         self._replay_ready = False
+        self._ranges = RangeCheck(self.n_envs)
 
     def set_random_seed(self, seed: int | None = None) -> None:
         """Seed everything that draws random numbers: Stable-Baselines3's, planner, learner and replay."""
@@ -335,41 +337,27 @@ class WorldModelAgent(PlannerRoles, SavedWorldModelAgent):
             keep_freed_memory()
         return super().learn(total_timesteps, callback, log_interval, name, reset_num_timesteps, progress_bar)
 
-    def train(self, gradient_steps: int, batch_size: int) -> None:
-        """Do ``gradient_steps`` updates; the first call makes up for the random decisions before it, too."""
-        assert self.replay_buffer is not None
-        self._replay_ready = self._replay_ready or self.replay_buffer.can_sample()
-        if not self._replay_ready:
-            return
-        seed_updates = 0 if self._seed_phase_done else self._updates_for(int(self.learning_starts))
-        self._seed_phase_done = True
-        gradient_steps += seed_updates
-        self.learner.set_learning_rate(self.lr_schedule(self._current_progress_remaining))
+    def _time_plan(self) -> float:
+        planner = self.collector
+        assert isinstance(self._last_obs, np.ndarray)
+        starts = torch.ones(len(self._last_obs), dtype=torch.bool, device=self.device)
         began = time.perf_counter()
-        for update in range(gradient_steps):
-            batch = self.replay_buffer.sample(batch_size, env=self._vec_normalize_env)
-            if update < seed_updates:
-                metrics = self.learner.pretrain(batch)
-            else:
-                metrics = self.learner.update(self.learner.refresh(batch, self.expert, self.replay_buffer))
-        self._n_updates += gradient_steps
-        for name, value in metrics.items():
-            self.logger.record_mean(name, value.item())
-        self.logger.record_mean("time/ms_per_update", 1e3 * (time.perf_counter() - began) / gradient_steps)
-        self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
-        self.logger.record("train/learning_rate", self.lr_schedule(self._current_progress_remaining))
-
-    def _updates_for(self, decisions: int) -> int:
-        """Updates that so many decisions bring at the ratio of ``gradient_steps`` and ``train_freq``."""
-        assert isinstance(self.train_freq, TrainFreq)
-        if self.gradient_steps < 0 or self.train_freq.unit != TrainFrequencyUnit.STEP:
-            return decisions
-        return round(decisions * self.gradient_steps / (self.train_freq.frequency * self.n_envs))
+        plan, _ = self.policy.decider.plan(
+            self.policy.observations_to_tensor(self._last_obs),
+            self.policy.initial_memory(planner, len(starts)),
+            starts,
+            planner,
+            deterministic=False,
+            generator=torch.Generator(self.device),
+        )
+        plan.action.cpu()  # waits for the device
+        return time.perf_counter() - began
 
     def _sample_action(
         self, learning_starts: int, action_noise: ActionNoise | None = None, n_envs: int = 1
     ) -> tuple[np.ndarray, np.ndarray]:
-        self._last_plan = None
+        self._return_from_elsewhere()
+        self._last_plan, self._chose_at = None, time.perf_counter()
         if self.num_timesteps < learning_starts:
             return super()._sample_action(learning_starts, action_noise, n_envs)
         planner = self.collector
@@ -400,7 +388,7 @@ class WorldModelAgent(PlannerRoles, SavedWorldModelAgent):
             self._plan_memory = with_action(self.world_model, self._plan_memory, executed)
         return self.policy.unscale_action(scaled), scaled
 
-    def _store_transition(
+    def _store_step(
         self,
         replay_buffer: ReplayBuffer,
         buffer_action: np.ndarray,
@@ -409,14 +397,16 @@ class WorldModelAgent(PlannerRoles, SavedWorldModelAgent):
         dones: np.ndarray,
         infos: list[dict[str, Any]],
     ) -> None:
-        super()._store_transition(replay_buffer, buffer_action, new_obs, reward, dones, infos)
+        super()._store_step(replay_buffer, buffer_action, new_obs, reward, dones, infos)
+        self._ranges.check(self.world_model, reward, dones, self.num_timesteps)
         if self._stores_plans and self._last_plan is not None:
             assert isinstance(replay_buffer, SequenceReplayBuffer)
+            steps = replay_buffer.last_steps
             plan = {
-                PLAN_MEAN: self._last_plan.mean.cpu().numpy(),
-                PLAN_STD: self._last_plan.std.cpu().numpy(),
+                PLAN_MEAN: self._last_plan.mean.cpu().numpy()[steps.envs],
+                PLAN_STD: self._last_plan.std.cpu().numpy()[steps.envs],
             }
-            replay_buffer.rewrite(replay_buffer.last_steps, **plan)
+            replay_buffer.rewrite(steps, **plan)
 
     # ---------------------------------------------------------------- acting
 

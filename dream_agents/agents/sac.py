@@ -60,6 +60,8 @@ class SAC(SavedAgent, stable_baselines3.SAC):
     :param n_envs: environments side by side, where ``env`` is an id
     :param vec_env_cls: "dummy" or "subproc" (a process each), where ``env`` is an id
     :param monitor_wrapper: wrap environments in a ``Monitor``
+    :param not_finite: what NaN or infinity from the environment does: "stop" raises an error that names it, "end" ends
+        the episode before that step
     :param kwargs: keywords of ``stable_baselines3.SAC``
     :raises ValueError: for an unknown preset, and environments without continuous actions
     """
@@ -81,6 +83,7 @@ class SAC(SavedAgent, stable_baselines3.SAC):
         vec_env_cls: str = "dummy",
         monitor_wrapper: bool = True,
         seed: int | None = None,
+        not_finite: str = "stop",
         **kwargs: Any,
     ):
         if isinstance(env, str) and env in self.policy_aliases:
@@ -90,7 +93,15 @@ class SAC(SavedAgent, stable_baselines3.SAC):
         self.preset = preset
         self.agent_name = type(self).agent_name  # is saved
         id = env if isinstance(env, str) else None
-        self.task = TrainingTask(id, obs_type, env_kwargs or {}, n_envs, vec_env_cls, seeds_episodes=False)
+        self.task = TrainingTask(
+            id,
+            obs_type,
+            env_kwargs or {},
+            n_envs,
+            vec_env_cls,
+            seeds_episodes=False,
+            not_finite=not_finite,
+        )
         keywords = PRESETS[preset] | kwargs
         keywords["policy_kwargs"] = PRESETS[preset].get("policy_kwargs", {}) | (
             kwargs.get("policy_kwargs") or {}

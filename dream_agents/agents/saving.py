@@ -9,10 +9,8 @@ from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 import torch
-from stable_baselines3.common.buffers import ReplayBuffer
-from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.save_util import json_to_data, open_path
-from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback
+from stable_baselines3.common.type_aliases import GymEnv
 
 from dream_agents.agents.checkpoint import (
     AGENT_FILE,
@@ -20,17 +18,18 @@ from dream_agents.agents.checkpoint import (
     restore_training_state,
     save_checkpoint,
 )
+from dream_agents.agents.collecting import CollectingAgent
 from dream_agents.agents.task import TrainingTask
-from dream_agents.replay import SequenceReplayBuffer
 from dream_agents.wrappers import task_info
+from dream_agents.wrappers.watched import watch
 
 #: arguments of the agent that say how its environments are made
-_TASK_OPTIONS = ("obs_type", "env_kwargs", "n_envs", "vec_env_cls")
+_TASK_OPTIONS = ("obs_type", "env_kwargs", "n_envs", "vec_env_cls", "not_finite")
 
 SelfSavedAgent = TypeVar("SelfSavedAgent", bound="SavedAgent")
 
 
-class SavedAgent(OffPolicyAlgorithm):
+class SavedAgent(CollectingAgent):
     """What every agent of this package adds to Stable-Baselines3's: environments by id, frames, checkpoints.
 
     It stands before an algorithm among a class's bases. An agent sets ``task``, ``generators`` and
@@ -53,33 +52,8 @@ class SavedAgent(OffPolicyAlgorithm):
         self.logger.record("time/env_frames", self.env_frames)
         super().dump_logs()
 
-    def _setup_learn(
-        self,
-        total_timesteps: int,
-        callback: MaybeCallback = None,
-        reset_num_timesteps: bool = True,
-        tb_log_name: str = "run",
-        progress_bar: bool = False,
-    ) -> Any:
-        starts_new_episodes = reset_num_timesteps or self._last_obs is None
-        result = super()._setup_learn(
-            total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar
-        )
-        if starts_new_episodes and isinstance(self.replay_buffer, SequenceReplayBuffer):
-            self.replay_buffer.start_episodes()
-        return result
-
-    def _store_transition(
-        self,
-        replay_buffer: ReplayBuffer,
-        buffer_action: np.ndarray,
-        new_obs: np.ndarray | dict[str, np.ndarray],
-        reward: np.ndarray,
-        dones: np.ndarray,
-        infos: list[dict[str, Any]],
-    ) -> None:
-        super()._store_transition(replay_buffer, buffer_action, new_obs, reward, dones, infos)
-        self._last_episode_starts = dones  # checkpoints wait for an episode's end
+    def _excluded_save_params(self) -> list[str]:
+        return [*super()._excluded_save_params(), "_pace"]
 
     def set_env(self, env: GymEnv | str, force_reset: bool = True) -> None:
         """Continue in another environment with the same spaces."""
@@ -109,6 +83,10 @@ class SavedAgent(OffPolicyAlgorithm):
         attributes = cls._attributes_to_load(path, saved, kwargs)
         agent = super().load(path, None if env is None else task.make(env), **attributes)
         agent.task = task
+        if agent.env is not None:
+            watch(
+                agent.env, task.not_finite
+            )  # the constructor, which Stable-Baselines3 calls, knows the default only
         return agent
 
     @classmethod

@@ -17,6 +17,7 @@ from dream_agents.registry import UnknownNameError
 from dream_agents.wrappers import OBS_TYPES, make_env, make_vec_env, resolve
 from dream_agents.wrappers.make import EnvLike
 from dream_agents.wrappers.seeding import EpisodeSeeding
+from dream_agents.wrappers.watched import watch
 
 
 def discount_from_episode_length(decisions: int | None) -> float:
@@ -38,6 +39,7 @@ class TrainingTask:
     :param vec_env_cls: "dummy", "subproc" or a class
     :param seeds_episodes: after a seed, every episode has a seed of its own, so that a resumed run goes on with the
         same episodes; if False, episodes go on in the random stream that a seed begins, as in Stable-Baselines3
+    :param not_finite: what NaN or infinity does, "stop" or "end"; see :class:`WatchedEnvs`
     """
 
     env: str | None
@@ -46,16 +48,17 @@ class TrainingTask:
     n_envs: int = 1
     vec_env_cls: str | type[VecEnv] = "dummy"
     seeds_episodes: bool = True
+    not_finite: str = "stop"
 
     def make(self, env: GymEnv | str, monitor: bool = True) -> VecEnv:
-        """Make the environments of an id or around a ``gymnasium.Env``, and check their spaces.
+        """Make the environments of an id or around a ``gymnasium.Env``, check their spaces, and watch them.
 
-        A VecEnv stays as it is.
+        A VecEnv and its wrappers stay as they are.
         """
         if not isinstance(env, VecEnv):
             env = self._make_vec_env(env, monitor)
         check_spaces(env)
-        return env
+        return watch(env, self.not_finite)
 
     def _make_vec_env(self, env: str | gym.Env[Any, Any], monitor: bool) -> VecEnv:
         made: EnvLike = env
@@ -75,7 +78,10 @@ class TrainingTask:
     def changed_to(self, env: GymEnv | str, **given: Any) -> TrainingTask:
         """Replace the environment and what is given of it; ``env_kwargs`` stay for the same id only."""
         if not isinstance(env, str):
-            return TrainingTask(None, self.obs_type, seeds_episodes=self.seeds_episodes)
+            not_finite = given.get("not_finite", self.not_finite)
+            return TrainingTask(
+                None, self.obs_type, seeds_episodes=self.seeds_episodes, not_finite=not_finite
+            )
         env_kwargs = self.env_kwargs if _same_id(self.env, env) else {}
         return dataclasses.replace(self, env=env, **{"env_kwargs": env_kwargs} | given)
 

@@ -25,6 +25,8 @@ _NOT_SAVED = (
     "_last_obs",
     "_last_original_obs",
     "_last_episode_starts",
+    "_callback",
+    "_ranges",
 )
 
 

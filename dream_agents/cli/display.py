@@ -47,22 +47,31 @@ class TrainingDisplay:
     ) -> None:
         self._progress.stop()
 
-    def update(self, decisions: int, updates: int, note: str = "") -> None:
-        """Show the state of the run, if the last time is long enough ago or there is a note.
+    def update(
+        self,
+        decisions: int,
+        updates: int,
+        note: str = "",
+        seconds_left: float | None = None,
+        urgent: bool = False,
+    ) -> None:
+        """Show the state of the run, if the last time is long enough ago or it is urgent.
 
         :param decisions: decisions so far
         :param updates: updates so far
         :param note: what the run is busy with
+        :param seconds_left: what the rest of the run takes; None if that is not known
+        :param urgent: show it at once
         """
         now = time.perf_counter()
         interval = _REDRAW_SECONDS if notes.is_terminal else _LINE_SECONDS
-        if not note and now - self._last_shown < interval:
+        if not urgent and now - self._last_shown < interval:
             return
         self._last_shown = now
         self._marks.append((now, decisions, updates))
         while len(self._marks) > 2 and now - self._marks[0][0] > _WINDOW_SECONDS:
             self._marks.popleft()
-        status = " | ".join(part for part in (self._returns(), self._rates(), note) if part)
+        status = " | ".join(part for part in (self._returns(), self._rates(seconds_left), note) if part)
         self._progress.update(self._task, completed=decisions, status=status)
         if not notes.is_terminal:
             say(f"{decisions}/{self.total} decisions" + (f" | {status}" if status else ""))
@@ -72,14 +81,14 @@ class TrainingDisplay:
             return ""
         return f"return {self.returns[-1]:.1f} (mean of {len(self.returns)}: {np.mean(self.returns):.1f})"
 
-    def _rates(self) -> str:
-        """Rates over the last minute, and what they mean for the rest of the run."""
+    def _rates(self, seconds_left: float | None) -> str:
+        """Rates over the last minute, and the time that is left."""
         (began, first_decisions, first_updates), (now, decisions, updates) = self._marks[0], self._marks[-1]
-        if now <= began or decisions <= first_decisions:
+        if now <= began:
             return ""
         speed = (decisions - first_decisions) / (now - began)
-        left = timedelta(seconds=round((self.total - decisions) / speed))
-        return f"{(updates - first_updates) / (now - began):.1f} updates/s | {speed:.1f} decisions/s | {left} left"
+        rates = f"{(updates - first_updates) / (now - began):.1f} updates/s | {speed:.1f} decisions/s"
+        return rates if seconds_left is None else f"{rates} | {timedelta(seconds=round(seconds_left))} left"
 
 
 class ShowTraining(BaseCallback):
@@ -99,12 +108,22 @@ class ShowTraining(BaseCallback):
 
         :param note: e.g. ``"evaluating"``
         """
-        self.display.update(self.model.num_timesteps, self.model._n_updates, note)
+        self._update(note, urgent=True)
+
+    def _update(self, note: str = "", urgent: bool = False) -> None:
+        model = self.model
+        self.display.update(model.num_timesteps, model._n_updates, note, model.seconds_left(), urgent)
+
+    def _on_rollout_start(self) -> None:
+        """Show updates that make up for the random decisions while they are done, too."""
+        if isinstance(self.model, WorldModelAgent) and self.model.updates_left > 0:
+            self._update("learning from the random decisions")
 
     def _on_step(self) -> bool:
         episodes = (info["episode"] for info in self.locals["infos"] if "episode" in info)
         self.display.returns.extend(episode["r"] for episode in episodes)
-        self.show(self._note())
+        note = self._note()
+        self._update(note, urgent=note != "")
         return True
 
     def _on_training_end(self) -> None:

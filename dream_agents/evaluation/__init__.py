@@ -9,7 +9,7 @@ Importing this module imports neither PyTorch nor Stable-Baselines3 nor matplotl
 
 from dream_agents.evaluation.compare import compare
 from dream_agents.evaluation.curves import Curve, plot_learning_curve, read_own_curve, read_published_curves
-from dream_agents.evaluation.environments import make_evaluation_env
+from dream_agents.evaluation.environments import EndlessEpisodeError, make_evaluation_env
 from dream_agents.evaluation.evaluate import evaluate
 from dream_agents.evaluation.model_comparison import ModelComparison
 from dream_agents.evaluation.record import EvaluationRecord
@@ -22,6 +22,7 @@ from dream_agents.files import write_json
 
 __all__ = [
     "Curve",
+    "EndlessEpisodeError",
     "EvaluationRecord",
     "EvaluationResult",
     "EvaluationSettings",

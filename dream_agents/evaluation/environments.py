@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ import gymnasium as gym
 import numpy as np
 
 from dream_agents.evaluation.settings import EvaluationSettings
-from dream_agents.wrappers import make_env, make_vec_env, resolve
+from dream_agents.wrappers import make_env, make_vec_env, resolve, task_info
 from dream_agents.wrappers.make import EnvLike
 
 if TYPE_CHECKING:
@@ -21,9 +22,51 @@ if TYPE_CHECKING:
 #: what an environment is called that has no id
 CUSTOM_ENVIRONMENT = "custom environment"
 
+#: decisions after which an episode without a limit is remarked upon, and given up
+_LONG_EPISODE, LONGEST_EPISODE = 1000, 10_000
+_HOW_TO_LIMIT = (
+    'give one: env_kwargs={"max_episode_steps": 1000} (--set env_kwargs.max_episode_steps=1000) for an id of '
+    "Gymnasium, gymnasium.wrappers.TimeLimit(env, 1000) around an environment of yours"
+)
+
 _TRIED_STEPS = 10
 #: what a message to a process and its answer take, and what starting one takes; measured on two virtual cores
 _SECONDS_A_MESSAGE, _SECONDS_TO_START = 3e-4, 4.0
+
+
+class EndlessEpisodeError(ValueError):
+    """Episodes that neither end nor have a limit can't be evaluated."""
+
+
+def check_ends(env: VecEnv | gym.Env[Any, Any]) -> None:
+    """Check that episodes come to an end.
+
+    :raises EndlessEpisodeError: where the environment says that they don't, and has no limit
+    """
+    info = task_info(env)
+    if info.max_episode_steps is None and not info.episodic:
+        raise EndlessEpisodeError(f"episodes of this task never end, and have no limit; {_HOW_TO_LIMIT}")
+
+
+def check_length(limit: int | None, decisions: int) -> None:
+    """Warn of an episode that goes on without a limit, and give it up after ``LONGEST_EPISODE`` decisions.
+
+    :param limit: decisions after which episodes are truncated; None for no limit
+    :param decisions: how long the episode is so far
+    :raises EndlessEpisodeError: where it is too long
+    """
+    if limit is not None:
+        return
+    if decisions > LONGEST_EPISODE:
+        raise EndlessEpisodeError(
+            f"an episode has not ended after {LONGEST_EPISODE} decisions, and has no limit; {_HOW_TO_LIMIT}"
+        )
+    if decisions == _LONG_EPISODE:
+        warnings.warn(
+            f"an episode has not ended after {decisions} decisions, and has no limit: it is given up after "
+            f"{LONGEST_EPISODE}; {_HOW_TO_LIMIT}",
+            stacklevel=2,
+        )
 
 
 def evaluation_env_of(

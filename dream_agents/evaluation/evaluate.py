@@ -14,6 +14,8 @@ import numpy as np
 from dream_agents.annex import keep_freed_memory
 from dream_agents.evaluation.environments import (
     CUSTOM_ENVIRONMENT,
+    check_ends,
+    check_length,
     environment_options,
     evaluation_env_of,
     first_episode_seed,
@@ -68,6 +70,7 @@ def evaluate(
     :param keywords: fields of :class:`~dream_agents.evaluation.settings.EvaluationSettings`, e.g. ``episodes=20``;
         they come before ``settings``
     :raises ValueError: if there is nothing to evaluate in, and for planners that the agent can't have
+    :raises EndlessEpisodeError: (a ``ValueError``) where episodes neither end nor have a limit
     """
     from stable_baselines3.common.vec_env import VecEnv
 
@@ -131,6 +134,7 @@ def _run_episodes(
     episodes, n_envs = settings.episodes, env.num_envs
     limit = task_info(env).max_episode_steps
     env.seed(first_episode_seed(settings.seed) + first_episode)
+    check_ends(env)
     obs: Any = env.reset()
     state: Any = None
     starts = np.ones(n_envs, dtype=bool)
@@ -148,6 +152,7 @@ def _run_episodes(
         seconds_a_step.append(time.perf_counter() - planned)
         totals += rewards
         lengths += 1
+        check_length(limit, int(lengths.max()))
         for j in np.flatnonzero(starts):
             if numbers[j] < episodes:
                 finished[int(numbers[j])] = _read_episode(infos[j], float(totals[j]), int(lengths[j]))

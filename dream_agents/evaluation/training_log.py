@@ -12,7 +12,7 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from dream_agents.agents.base import WorldModelAgent
 from dream_agents.agents.sac import SAC
-from dream_agents.evaluation.environments import evaluation_env_of
+from dream_agents.evaluation.environments import check_ends, evaluation_env_of
 from dream_agents.evaluation.evaluate import evaluate
 from dream_agents.evaluation.settings import EvaluationSettings
 from dream_agents.runs.folder import EPISODES, EVALUATIONS
@@ -51,9 +51,16 @@ class TrainingLog(BaseCallback):
         earlier = float(self.episodes.kept[-1]["seconds"]) if self.episodes.kept else 0.0
         self._began = time.perf_counter() - earlier
 
+    def _on_training_start(self) -> None:
+        """Ask for a limit before hours of learning, where an evaluation would not end."""
+        if self.settings.eval_every:
+            check_ends(self.training_env)
+
     def _on_rollout_start(self) -> None:
-        """Evaluate, if it is time: here all updates are done."""
+        """Evaluate, if it is time and all updates are done."""
         every = self.settings.eval_every
+        if isinstance(self.model, WorldModelAgent) and self.model.updates_left > 0:
+            return
         if every and self.model.num_timesteps // every > self._evaluated // every:
             self._evaluate()
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
 
-from dream_agents.evaluation.environments import first_episode_seed, task_of
+from dream_agents.evaluation.environments import check_ends, check_length, first_episode_seed, task_of
 from dream_agents.evaluation.planners import acting_with
-from dream_agents.wrappers import make_env
+from dream_agents.wrappers import make_env, task_info
 from dream_agents.wrappers.make import EnvLike
 
 if TYPE_CHECKING:
@@ -50,7 +50,8 @@ def record_video(
     :param progress: called after each decision with the number of decisions so far
     :raises VideoUnavailableError: if the extra ``video`` is not installed
     :raises RenderingUnavailableError: if there is no OpenGL to render with; it names the packages to install
-    :raises ValueError: if the file is no ``.mp4``, or there is no environment to film
+    :raises ValueError: if the file is no ``.mp4``, there is no environment to film, or its episodes neither end
+        nor have a limit
     """
     path = Path(path)
     check_video_path(path)
@@ -98,6 +99,9 @@ def _film(
     fps = env.metadata.get("render_fps") or _DEFAULT_FPS
     obs, _ = env.reset(seed=first_episode_seed(seed))
     total, decisions, state, over = 0.0, 0, None, False
+    if max_decisions is None:
+        check_ends(env)
+    limit = task_info(env).max_episode_steps if max_decisions is None else max_decisions
     # Players want even sizes; the encoder's own default, multiples of 16, would rescale the picture.
     writer: Any = imageio.v2.get_writer(unfinished, fps=fps, macro_block_size=2)
     with writer:
@@ -108,6 +112,7 @@ def _film(
             obs, reward, terminated, truncated, _ = env.step(action)
             writer.append_data(env.render())
             total, decisions, over = total + float(reward), decisions + 1, terminated or truncated
+            check_length(limit, decisions)
             if progress is not None:
                 progress(decisions)
     os.replace(unfinished, path)

@@ -24,6 +24,18 @@ def plan_fields(action_dim: int) -> dict[str, ExtraField]:
     return {PLAN_MEAN: ExtraField(action_dim, 0.0), PLAN_STD: ExtraField(action_dim, 1.0)}
 
 
+def mean_of_happened(values: Tensor, mask: Tensor | None, each_step: bool = False) -> Tensor:
+    """Mean of ``values [T, B, ...]``, or means ``[T]`` of each step, over what happened; 0 where nothing did.
+
+    :param mask: 1 where a step happened, ``[T, B]``; None where all did
+    """
+    dims = tuple(range(1 if each_step else 0, values.dim()))
+    if mask is None:
+        return values.mean(dims)
+    mask = mask.view(*mask.shape, *[1] * (values.dim() - 2)).expand_as(values)
+    return (values * mask).sum(dims) / mask.sum(dims).clamp(min=1)
+
+
 class Learner(ABC):
     """Losses, optimizers and targets of one world model."""
 
@@ -34,7 +46,10 @@ class Learner(ABC):
 
     @abstractmethod
     def update(self, batch: SequenceBatch) -> dict[str, Tensor]:
-        """Do one update and return scalars for the log, without synchronising the device."""
+        """Do one update and return scalars for the log, without synchronising the device.
+
+        Only where the backbone says that it ``takes_short_episodes`` can a batch have a mask.
+        """
 
     def pretrain(self, batch: SequenceBatch) -> dict[str, Tensor]:
         """Do one of the updates that make up for the random decisions; by default as any other."""
@@ -88,6 +103,8 @@ class Backbone(ABC):
     size_class: ClassVar[type | None] = None
     #: whether the learner imitates plans; batches then hold :func:`plan_fields`
     imitates_planner: ClassVar[bool] = False
+    #: whether the learner heeds a batch's ``mask``, so that it can learn from episodes shorter than its sequences
+    takes_short_episodes: ClassVar[bool] = False
     #: where the learner draws its batches from
     replay_buffer_class: ClassVar[type[SequenceReplayBuffer]] = SequenceReplayBuffer
     #: keyword arguments that an agent takes where its user gives none, e.g. ``{"batch_size": 16}``. Agents that choose

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from dream_agents.annex import accelerated
-from dream_agents.learners.base import PLAN_MEAN, PLAN_STD, Backbone
+from dream_agents.learners.base import PLAN_MEAN, PLAN_STD, Backbone, mean_of_happened
 from dream_agents.learners.implicit import ImplicitModelConfig, ImplicitModelLearner
 from dream_agents.models.base import WorldModel
 from dream_agents.models.bmpc import BMPCWorldModel
@@ -134,23 +134,24 @@ class BMPCLearner(ImplicitModelLearner):
         return batch.extra[PLAN_MEAN], batch.extra[PLAN_STD].clamp_min(self.config.min_expert_std)
 
     def policy_loss(
-        self, latents: Tensor, inputs: tuple[Tensor, Tensor]
+        self, latents: Tensor, inputs: tuple[Tensor, Tensor], mask: Tensor | None = None
     ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """Loss of the policy prior on latents ``[H + 1, B, Z]`` (Eq. 9), its divergence at t = 0 ``[B]``, and metrics.
 
         :param inputs: mean and standard deviation of the expert
+        :param mask: 1 where the step happened, ``[H, B]``; None where all did
         """
         policy = self.world_model.policy(latents[:-1])
         divergence = policy.divergence_from(*inputs).mean(-1)  # [H, B]
         scaled_entropy = self.world_model.action_dim * policy.entropy  # [H, B]
         objective = divergence / self.scale.value - self.config.entropy_coef * scaled_entropy
-        loss = (self._temporal_weights[:-1] * objective.mean(1)).mean()
+        loss = (self._temporal_weights[:-1] * mean_of_happened(objective, mask, each_step=True)).mean()
         metrics = {
             "train/policy_loss": loss,
-            "train/policy_divergence": divergence.mean(),
-            "train/policy_entropy": scaled_entropy.mean(),
-            "train/policy_log_std": policy.log_std.mean(),
-            "train/expert_std": inputs[1].mean(),
+            "train/policy_divergence": mean_of_happened(divergence, mask),
+            "train/policy_entropy": mean_of_happened(scaled_entropy, mask),
+            "train/policy_log_std": mean_of_happened(policy.log_std, mask),
+            "train/expert_std": mean_of_happened(inputs[1], mask),
         }
         return loss, divergence[0].detach(), {name: metric.detach() for name, metric in metrics.items()}
 
@@ -161,6 +162,7 @@ class BMPCBackbone(Backbone):
     config_class: ClassVar[type] = BMPCConfig
     size_class: ClassVar[type | None] = TDMPCSize
     imitates_planner: ClassVar[bool] = True
+    takes_short_episodes: ClassVar[bool] = True
     default_training_planner: ClassVar[str | None] = "adaptive"
 
     @staticmethod

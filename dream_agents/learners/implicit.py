@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dream_agents.learners.base import Learner
+from dream_agents.learners.base import Learner, mean_of_happened
 from dream_agents.models.pixels import random_shift
 from dream_agents.models.tdmpc import ImplicitWorldModel
 from dream_agents.replay import SequenceBatch
@@ -174,7 +174,7 @@ class ImplicitModelLearner(Learner):
     def _update_policy(self, latents: Tensor, batch: SequenceBatch) -> dict[str, Tensor]:
         """Update the policy on ``latents [H + 1, B, Z]``, and what its loss is scaled by."""
         with self._autocast():
-            loss, scaled, metrics = self._policy_loss(latents, self.policy_inputs(batch))
+            loss, scaled, metrics = self._policy_loss(latents, self.policy_inputs(batch), batch.mask)
         metrics["train/policy_grad_norm"] = self._step("policy", loss, self.policy_parameters)
         self.scale.update(scaled)
         return metrics | {f"train/{self.scaled}_scale": self.scale.value.clone()}
@@ -210,12 +210,18 @@ class ImplicitModelLearner(Learner):
         for action in batch.actions:
             rolled.append(model.next(rolled[-1], action))
         latents = torch.stack(rolled)  # [H + 1, B, Z]
-        consistency = weights @ F.mse_loss(latents[1:], next_latents, reduction="none").mean((1, 2))
+        distance = F.mse_loss(latents[1:], next_latents, reduction="none")  # [H, B, Z]
         reward_logits = model.reward_logits(latents[:-1], batch.actions)
-        reward = weights @ model.two_hot.cross_entropy(reward_logits, batch.rewards).mean(1)
+        reward_loss = model.two_hot.cross_entropy(reward_logits, batch.rewards)  # [H, B]
         value_logits = model.value_logits(latents[:-1], batch.actions)  # [M, H, B, bins]
         targets = td_target.expand(model.num_values, *td_target.shape)
-        value = weights @ model.two_hot.cross_entropy(value_logits, targets).mean((0, 2))
+        value_loss = model.two_hot.cross_entropy(value_logits, targets)  # [M, H, B]
+        consistency = weights @ mean_of_happened(distance, batch.mask, each_step=True)
+        reward = weights @ mean_of_happened(reward_loss, batch.mask, each_step=True)
+        if batch.mask is None:
+            value = weights @ value_loss.mean((0, 2))
+        else:
+            value = weights @ mean_of_happened(value_loss.mean(0), batch.mask, each_step=True)
         loss = config.consistency_coef * consistency + config.reward_coef * reward + config.value_coef * value
         metrics = {
             "train/consistency_loss": consistency,
@@ -224,8 +230,12 @@ class ImplicitModelLearner(Learner):
         }
         if model.episodic:
             logits = model.termination_logit(latents[1:])
-            termination = F.binary_cross_entropy_with_logits(logits, batch.terminated)
+            if batch.mask is None:
+                termination = F.binary_cross_entropy_with_logits(logits, batch.terminated)
+            else:
+                losses = F.binary_cross_entropy_with_logits(logits, batch.terminated, reduction="none")
+                termination = mean_of_happened(losses, batch.mask)
             loss = loss + config.termination_coef * termination
             metrics["train/termination_loss"] = termination
-        metrics |= {"train/loss": loss, "train/td_target": td_target.mean()}
+        metrics |= {"train/loss": loss, "train/td_target": mean_of_happened(td_target, batch.mask)}
         return loss, latents, {name: metric.detach() for name, metric in metrics.items()}

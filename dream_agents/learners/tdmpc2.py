@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dream_agents.learners.base import Backbone
+from dream_agents.learners.base import Backbone, mean_of_happened
 from dream_agents.learners.implicit import ImplicitModelConfig, ImplicitModelLearner
 from dream_agents.models.base import WorldModel
 from dream_agents.models.tdmpc import TDMPCSize, TDMPCWorldModel
@@ -55,11 +55,12 @@ class TDMPC2Learner(ImplicitModelLearner):
         return self._random_pair(), batch.actions
 
     def policy_loss(
-        self, latents: Tensor, inputs: tuple[list[int], Tensor]
+        self, latents: Tensor, inputs: tuple[list[int], Tensor], mask: Tensor | None = None
     ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """Loss of the policy prior on latents ``[H + 1, B, Z]``, values at t = 0 ``[B]``, and metrics.
 
         :param inputs: members of the value ensemble, and actions to stay near to
+        :param mask: 1 where the step happened, ``[H, B]``; None where all did
         """
         model, config = self.world_model, self.config
         members, replayed = inputs
@@ -67,14 +68,16 @@ class TDMPC2Learner(ImplicitModelLearner):
         actions, noise = distribution.sample_with_noise(self.generator)
         entropy = distribution.scaled_entropy(noise)  # [H + 1, B]
         values = model.values(latents, actions, members).mean(0)  # [H + 1, B]
-        objective = (values / self.scale.value + config.entropy_coef * entropy).mean(1)  # [H + 1]
+        reached = None if mask is None else torch.cat((torch.ones_like(mask[:1]), mask))  # [H + 1, B]
+        objective = values / self.scale.value + config.entropy_coef * entropy
+        objective = mean_of_happened(objective, reached, each_step=True)  # [H + 1]
         metrics = {
-            "train/policy_entropy": entropy.mean(),
-            "train/policy_log_std": distribution.log_std.mean(),
-            "train/policy_value": values.mean(),
+            "train/policy_entropy": mean_of_happened(entropy, reached),
+            "train/policy_log_std": mean_of_happened(distribution.log_std, reached),
+            "train/policy_value": mean_of_happened(values, reached),
         }
         if config.imitation_coef > 0:
-            distance = (actions[:-1] - replayed).square().mean((1, 2))  # [H]
+            distance = mean_of_happened((actions[:-1] - replayed).square(), mask, each_step=True)  # [H]
             objective = objective - config.imitation_coef * F.pad(distance, (0, 1))
             metrics["train/policy_distance"] = distance.mean()
         loss = -(self._temporal_weights * objective).mean()
@@ -87,6 +90,7 @@ class TDMPC2Backbone(Backbone):
 
     config_class: ClassVar[type] = TDMPC2Config
     size_class: ClassVar[type | None] = TDMPCSize
+    takes_short_episodes: ClassVar[bool] = True
     default_training_planner: ClassVar[str | None] = "adaptive"
 
     @staticmethod

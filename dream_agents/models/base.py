@@ -31,6 +31,14 @@ class WorldModel(nn.Module, ABC):
     #: discount factor of the returns that :meth:`values` predict
     discount: float
 
+    #: rewards and returns that the heads can tell apart; None for any
+    scalar_range: tuple[float, float] | None = None
+
+    @staticmethod
+    def options_for_range(largest: float) -> dict[str, float]:
+        """Options of the networks whose :attr:`scalar_range` holds rewards and returns up to ``largest`` either way."""
+        return {}
+
     @property
     def device(self) -> torch.device:
         """Where the parameters are."""

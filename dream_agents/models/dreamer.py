@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
@@ -13,7 +14,12 @@ from torch import Tensor
 
 from dream_agents.models.autoencoder import ImageCoder, VectorCoder, perceptron
 from dream_agents.models.base import WorldModel
-from dream_agents.models.heads import ActionDistribution, ClampedGaussian, SquashedGaussian
+from dream_agents.models.heads import (
+    ActionDistribution,
+    ClampedGaussian,
+    SquashedGaussian,
+    symlog_to_hold,
+)
 from dream_agents.models.rssm import RSSM, Categorical, Gaussian
 from dream_agents.models.symexp import ScalarHead, SymexpTwoHot, UnitGaussian
 
@@ -70,7 +76,9 @@ class DreamerWorldModel(WorldModel):
     :param unimix: share of the uniform distribution in categorical latents
     :param min_std: smallest standard deviation of the actor (DreamerV3)
     :param max_std: largest standard deviation of the actor (DreamerV3)
-    :raises ValueError: for observations that are neither, and unknown names
+    :param vmax: symlog of the largest reward or return, either way, that the two-hot bins hold (DreamerV3)
+    :param num_bins: two-hot bins, an odd number (DreamerV3)
+    :raises ValueError: for observations that are neither, unknown names, and impossible bins
     """
 
     takes_action_in_value = False
@@ -87,6 +95,8 @@ class DreamerWorldModel(WorldModel):
         unimix: float = 0.01,
         min_std: float = 0.1,
         max_std: float = 1.0,
+        vmax: float = 10.0,
+        num_bins: int = 127,
     ):
         super().__init__()
         size = get_size(size)
@@ -110,7 +120,9 @@ class DreamerWorldModel(WorldModel):
         else:
             self.coder = VectorCoder(obs_shape, self.latent_dim, size.units, 3, squash=categorical)
         self.rssm = RSSM(action_dim, self.coder.embed_dim, size.deterministic, size.hidden, stochastic)
-        self.scalar: ScalarHead = SymexpTwoHot() if categorical else UnitGaussian()
+        self.scalar: ScalarHead = SymexpTwoHot(num_bins, vmax) if categorical else UnitGaussian()
+        if categorical:
+            self.scalar_range = (-math.expm1(vmax), math.expm1(vmax))
         self.reward_head = self._head(1, self.scalar.num_outputs)
         self.termination_head = self._head(1, 1) if episodic else None
         self.policy_head = self._head(3, 2 * action_dim)
@@ -123,6 +135,12 @@ class DreamerWorldModel(WorldModel):
     def _head(self, layers: int, outputs: int) -> nn.Sequential:
         units = self.size.units
         return nn.Sequential(perceptron(self.latent_dim, units, layers), nn.Linear(units, outputs))
+
+    @staticmethod
+    def options_for_range(largest: float) -> dict[str, float]:
+        """``vmax`` that holds rewards and returns up to ``largest`` either way, with bins as near as before."""
+        limit = symlog_to_hold(largest)
+        return {"vmax": limit, "num_bins": 2 * math.ceil(6.3 * limit) + 1}
 
     @property
     def encoder(self) -> nn.Module:

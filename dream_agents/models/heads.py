@@ -16,6 +16,15 @@ def symlog(x: Tensor) -> Tensor:
     return torch.sign(x) * torch.log1p(torch.abs(x))
 
 
+#: largest symlog value of a bin; symexp of more is infinite in float32
+MAX_SYMLOG = 80.0
+
+
+def symlog_to_hold(largest: float) -> float:
+    """Symlog value of a last bin, a whole number, beyond scalars up to ``largest``."""
+    return min(MAX_SYMLOG, math.floor(math.log1p(largest)) + 1.0)
+
+
 def symexp(x: Tensor) -> Tensor:
     """Inverse of :func:`symlog`."""
     return torch.copysign(torch.expm1(torch.abs(x)), x)
@@ -27,17 +36,31 @@ class TwoHot(nn.Module):
     :param num_bins: number of bins
     :param low: symlog value of the first bin
     :param high: symlog value of the last bin
+    :raises ValueError: for less than two bins, and ends that are not in order or beyond float32
     """
 
     bins: Tensor
 
     def __init__(self, num_bins: int = 101, low: float = -10.0, high: float = 10.0):
         super().__init__()
+        if num_bins < 2:
+            raise ValueError(f"num_bins={num_bins}: two-hot needs at least 2")
+        if not -MAX_SYMLOG <= low < high <= MAX_SYMLOG:
+            raise ValueError(
+                f"vmin={low} and vmax={high} are symlog values, which have to be in this order and from -{MAX_SYMLOG} "
+                f"to {MAX_SYMLOG}"
+            )
         self.low, self.high, self.num_bins = low, high, num_bins
         self.bin_size = (high - low) / (num_bins - 1)
         # Made on the CPU: on the device "meta", linspace imports sympy, which takes longer than all the rest.
         bins = torch.linspace(low, high, num_bins, device="cpu").to(torch.get_default_device())
         self.register_buffer("bins", bins, persistent=False)
+
+    @property
+    def range(self) -> tuple[float, float]:
+        """The scalars of the first and the last bin."""
+        low, high = (math.copysign(math.expm1(abs(end)), end) for end in (self.low, self.high))
+        return low, high
 
     def _neighbours(self, x: Tensor) -> tuple[Tensor, Tensor]:
         position = (symlog(x).clamp(self.low, self.high) - self.low) / self.bin_size

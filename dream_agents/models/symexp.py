@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from dream_agents.models.heads import symexp
+from dream_agents.models.heads import MAX_SYMLOG, symexp
 
 
 class ScalarHead(Protocol):
@@ -36,13 +36,21 @@ class SymexpTwoHot(nn.Module):
 
     :param num_bins: number of bins, odd, so that one of them is zero
     :param limit: symlog value of the last bin
+    :raises ValueError: for an even number of bins or less than three, and for a limit that is not above 0 or beyond
+        float32
     """
 
     bins: Tensor
 
     def __init__(self, num_bins: int = 127, limit: float = 10.0):
         super().__init__()
-        self.num_outputs = num_bins + 1
+        if num_bins < 3 or num_bins % 2 == 0:
+            raise ValueError(f"num_bins={num_bins} has to be odd and at least 3, so that one of them is zero")
+        if not 0 < limit <= MAX_SYMLOG:
+            raise ValueError(
+                f"vmax={limit} is a symlog value, which has to be above 0 and at most {MAX_SYMLOG}"
+            )
+        self.num_outputs, self.limit = num_bins + 1, limit
         half = symexp(torch.linspace(-limit, 0, num_bins // 2 + 1, dtype=torch.float64)).float()
         # A spare bin of value 0, which no target falls into: PyTorch's softmax of 128 numbers takes a tenth of the time
         # of 127.

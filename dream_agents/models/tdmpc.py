@@ -14,7 +14,13 @@ import torch.nn as nn
 from torch import Tensor
 
 from dream_agents.models.base import WorldModel
-from dream_agents.models.heads import ActionDistribution, SquashedGaussian, TwoHot, scaled_tanh
+from dream_agents.models.heads import (
+    ActionDistribution,
+    SquashedGaussian,
+    TwoHot,
+    scaled_tanh,
+    symlog_to_hold,
+)
 from dream_agents.models.layers import NormedLinear, SimNorm, ValueEnsemble, initialize, join, mlp
 from dream_agents.models.pixels import PixelEncoder
 
@@ -62,7 +68,10 @@ class ImplicitWorldModel(WorldModel):
     :param log_std_max: upper end of the policy's log standard deviation
     :param value_dropout: dropout in the first layer of each value network while training
     :param num_channels: filters of the encoder of images
-    :raises ValueError: for observations that are neither, and images that the encoder can't take
+    :param vmin: symlog of the smallest reward or return that the two-hot bins hold: symexp(-10) is -22,025
+    :param vmax: symlog of the largest
+    :param num_bins: two-hot bins between them
+    :raises ValueError: for observations that are neither, images that the encoder can't take, and impossible bins
     """
 
     sizes: ClassVar[Mapping[str, TDMPCSize]] = TDMPC_SIZES
@@ -78,6 +87,9 @@ class ImplicitWorldModel(WorldModel):
         log_std_max: float = 2.0,
         value_dropout: float = 0.01,
         num_channels: int = 32,
+        vmin: float = -10.0,
+        vmax: float = 10.0,
+        num_bins: int = 101,
     ):
         super().__init__()
         self.encoder, size = _make_encoder(obs_shape, get_size(size, self.sizes), num_channels)
@@ -88,8 +100,8 @@ class ImplicitWorldModel(WorldModel):
         hidden = [size.mlp_dim] * 2
         z_action_dim = size.latent_dim + action_dim
         value_dim = z_action_dim if self.takes_action_in_value else size.latent_dim
-        self.two_hot = TwoHot()
-        bins = self.two_hot.num_bins
+        self.two_hot, bins = TwoHot(num_bins, vmin, vmax), num_bins
+        self.scalar_range = self.two_hot.range
         self.dynamics = nn.Sequential(
             NormedLinear(z_action_dim, size.mlp_dim),
             NormedLinear(size.mlp_dim, size.mlp_dim),
@@ -104,6 +116,12 @@ class ImplicitWorldModel(WorldModel):
         self.target_value_heads = ValueEnsemble(size.num_values, value_dim, size.mlp_dim, bins)
         self.target_value_heads.load_state_dict(self.value_heads.state_dict())
         self.target_value_heads.requires_grad_(False)
+
+    @staticmethod
+    def options_for_range(largest: float) -> dict[str, float]:
+        """``vmin`` and ``vmax`` whose bins hold rewards and returns up to ``largest`` either way."""
+        limit = symlog_to_hold(largest)
+        return {"vmin": -limit, "vmax": limit}
 
     @property
     def device(self) -> torch.device:

@@ -39,3 +39,15 @@ def set_replay_arrays(buffer: ReplayBuffer, arrays: dict[str, np.ndarray]) -> No
                 )
             own[: len(stored)] = stored
     buffer.pos, buffer.full = int(arrays["pos"]), bool(arrays["full"])
+
+
+def cut_episodes(buffer: ReplayBuffer) -> None:
+    """Let the next step of every environment begin a new episode, whether or not the last one has ended."""
+    if isinstance(buffer, SequenceReplayBuffer):
+        buffer.start_episodes()
+    elif buffer.full or buffer.pos > 0:
+        last = (buffer.pos - 1) % buffer.buffer_size
+        if buffer.optimize_memory_usage:  # the next observation of the last step will be another episode's
+            buffer.dones[last] = True
+        else:  # steps that are summed over end here
+            buffer.timeouts[last] = np.maximum(buffer.timeouts[last], 1 - buffer.dones[last])

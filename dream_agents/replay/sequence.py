@@ -15,6 +15,8 @@ from stable_baselines3.common.vec_env import VecNormalize
 from torch import Tensor
 
 from dream_agents.replay.frames import StackedFrames, frame_shape
+from dream_agents.replay.starts import Starts
+from dream_agents.wrappers.divergence import INVALID_STEP
 
 
 class ExtraField(NamedTuple):
@@ -48,9 +50,11 @@ class SequenceBatch(NamedTuple):
     extra: Mapping[str, Tensor] | None = None
     #: where the steps are stored, ``[L, B]``; None where there are no extra fields to rewrite
     stored: StoredSteps | None = None
+    #: 1 where the step happened, 0 after the end of an episode that is shorter, ``[L, B]``; None where all happened
+    mask: Tensor | None = None
 
 
-class SequenceReplayBuffer(ReplayBuffer):
+class SequenceReplayBuffer(Starts, ReplayBuffer):
     """Uniform replay of sub-sequences of ``sequence_length + 1`` observations inside one episode of one environment.
 
     Each observation is stored once: a step takes one slot, and the last observation of an episode one more. The
@@ -75,6 +79,8 @@ class SequenceReplayBuffer(ReplayBuffer):
     :param frame_stack: frames ``k`` in observations ``[k * C, H, W]`` (uint8), oldest first; 1 stores observations
         as they are
     :param extra_fields: further fields of each step, by name; :meth:`rewrite` sets them, and batches have them
+    :param short_episodes: draw episodes of less than ``sequence_length`` steps, too, each as one sub-sequence that is
+        masked after its end
     :raises ValueError: if the buffer can't hold one sub-sequence an environment, or observations are no such stacks
     """
 
@@ -102,6 +108,7 @@ class SequenceReplayBuffer(ReplayBuffer):
         folder: str | Path | None = None,
         frame_stack: int = 1,
         extra_fields: Mapping[str, ExtraField] | None = None,
+        short_episodes: bool = False,
     ):
         super(ReplayBuffer, self).__init__(buffer_size, observation_space, action_space, device, n_envs)
         if frame_stack < 1:
@@ -118,7 +125,7 @@ class SequenceReplayBuffer(ReplayBuffer):
                 f"buffer_size={buffer_size} over {n_envs} environments leaves {self.buffer_size} slots each; "
                 f"a sub-sequence of {sequence_length} steps{stacks} needs at least {needed}"
             )
-        self.sequence_length = sequence_length
+        self.sequence_length, self.short_episodes = sequence_length, short_episodes
         self.handle_timeout_termination = handle_timeout_termination
         self.rng = np.random.default_rng(seed)
         self.folder = Path(folder) if folder is not None else None
@@ -186,28 +193,37 @@ class SequenceReplayBuffer(ReplayBuffer):
     ) -> None:
         """Store one step of every environment, each argument ``[n_envs, ...]``.
 
+        Where ``infos`` has an ``invalid_step``, the step did not happen: its episode ends with ``obs``.
+
         :raises ValueError: if a stack of frames isn't that before it moved on by one frame
         """
         self._make_room()
-        envs = np.arange(self.n_envs)
+        obs = np.asarray(obs).reshape(self.n_envs, *self.obs_shape)
+        invalid = np.array([INVALID_STEP in info for info in infos])
         timeouts = np.array([info.get("TimeLimit.truncated", False) for info in infos])
-        slots = self._put(envs, np.asarray(obs).reshape(self.n_envs, *self.obs_shape))
-        self.actions[slots, envs] = np.asarray(action).reshape(self.n_envs, self.action_dim)
-        self.rewards[slots, envs] = reward
-        self.terminated[slots, envs] = done & ~timeouts if self.handle_timeout_termination else done
+        terminated = done & ~timeouts if self.handle_timeout_termination else done
+        envs = np.flatnonzero(~invalid)
+        slots = self._put(envs, obs[envs])
+        self.actions[slots, envs] = np.asarray(action).reshape(self.n_envs, self.action_dim)[envs]
+        self.rewards[slots, envs] = reward[envs]
+        self.terminated[slots, envs] = terminated[envs]
         for name, field in self.extra_fields.items():
             getattr(self, name)[slots, envs] = field.default
         self._last_steps = StoredSteps(slots, envs)
         self._advance(envs)
-        ended = np.flatnonzero(done)
-        if len(ended) > 0:
-            self._put(ended, np.asarray(next_obs).reshape(self.n_envs, *self.obs_shape)[ended])
-            self._advance(ended)
-            self.start_episodes(ended)
+        self._end_episodes(np.flatnonzero(done & ~invalid), np.asarray(next_obs).reshape(obs.shape))
+        self._end_episodes(np.flatnonzero(invalid), obs)
+
+    def _end_episodes(self, envs: np.ndarray, observations: np.ndarray) -> None:
+        """Store the last observations of the episodes of ``envs``, out of those of all environments."""
+        if len(envs) > 0:
+            self._put(envs, observations[envs])
+            self._advance(envs)
+            self.start_episodes(envs)
 
     @property
     def last_steps(self) -> StoredSteps:
-        """Where :meth:`add` has put the latest step of each environment."""
+        """Where :meth:`add` has put the latest step of each environment that has taken one."""
         return self._last_steps
 
     def rewrite(self, steps: StoredSteps, **fields: np.ndarray) -> None:
@@ -263,53 +279,6 @@ class SequenceReplayBuffer(ReplayBuffer):
         self._current_ids[envs] = self._next_id + np.arange(len(envs))
         self._next_id += len(envs)
 
-    def _is_start(self, slots: np.ndarray, envs: np.ndarray) -> np.ndarray:
-        """Whether a whole sub-sequence of one episode begins at these slots."""
-        length = self.sequence_length
-        newest = (self.positions[envs] - 1 - slots) % self.buffer_size  # steps until the newest slot
-        older = self.older_frames[slots, envs] if self.frame_stack > 1 else 0
-        ids = self.episode_ids[slots, envs]
-        return (
-            (newest >= length)
-            & (newest + older < self.filled[envs])
-            & (ids >= 0)
-            & (ids == self.episode_ids[(slots + length) % self.buffer_size, envs])
-        )
-
-    def _draw_starts(self, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
-        """Uniform start points: rejection sampling, since nearly every slot is one; else a draw from the full list."""
-        slots, envs = np.empty(0, np.int64), np.empty(0, np.int64)
-        bounds = np.cumsum(self.filled)
-        for _ in range(4):
-            flat = (
-                self.rng.integers(bounds[-1], size=batch_size + 16)
-                if bounds[-1] > 0
-                else np.empty(0, np.int64)
-            )
-            env = np.searchsorted(bounds, flat, side="right")
-            slot = flat - (bounds - self.filled)[env]
-            keep = self._is_start(slot, env)
-            slots, envs = np.concatenate((slots, slot[keep])), np.concatenate((envs, env[keep]))
-            if len(slots) >= batch_size:
-                return slots[:batch_size], envs[:batch_size]
-        all_slots, all_envs = self._all_starts()
-        if len(all_slots) == 0:
-            raise ValueError(
-                f"the replay buffer holds no sub-sequence of {self.sequence_length} steps inside one episode "
-                f"({self.size()} slots in use); collect more steps or use a shorter horizon"
-            )
-        chosen = self.rng.integers(len(all_slots), size=batch_size)
-        return all_slots[chosen], all_envs[chosen]
-
-    def _all_starts(self) -> tuple[np.ndarray, np.ndarray]:
-        slots, envs = np.indices((int(self.filled.max()), self.n_envs)).reshape(2, -1)
-        starts = self._is_start(slots, envs)
-        return slots[starts], envs[starts]
-
-    def can_sample(self) -> bool:
-        """Whether any episode is long enough for a sub-sequence yet."""
-        return len(self._all_starts()[0]) > 0
-
     def sample(self, batch_size: int, env: VecNormalize | None = None) -> SequenceBatch:  # type: ignore[override]
         """Draw sub-sequences uniformly over their start points.
 
@@ -318,23 +287,44 @@ class SequenceReplayBuffer(ReplayBuffer):
         :raises ValueError: if no episode is long enough yet
         """
         starts, envs = self._draw_starts(batch_size)
-        slots = (starts + np.arange(self.sequence_length + 1)[:, None]) % self.buffer_size  # [L + 1, B]
+        offsets = np.arange(self.sequence_length + 1)[:, None]  # [L + 1, 1]
+        lengths = self._lengths(starts, envs) if self.short_episodes else self.sequence_length
+        mask = np.broadcast_to(offsets[:-1] < lengths, (self.sequence_length, batch_size))  # [L, B]
+        # After an episode's end its last observation stays, and the rest is 0.
+        slots = (starts + np.minimum(offsets, lengths)) % self.buffer_size  # [L + 1, B]
         steps = slots[:-1]
-        rewards = self.rewards[steps, envs]
+
+        def read(name: str, default: float = 0.0) -> np.ndarray:
+            values = getattr(self, name)[steps, envs]
+            if not mask.all():
+                values[~mask] = default
+            return values
+
+        rewards = read("rewards")
         if env is not None:
-            rewards = env.normalize_reward(rewards)
+            rewards = env.normalize_reward(rewards)  # 0 stays 0
         batch = SequenceBatch(
             self._read_observations(slots, envs, env),
-            self._to_device(self.actions[steps, envs]),
+            self._to_device(read("actions")),
             self._to_device(rewards),
-            self._to_device(self.terminated[steps, envs]),
+            self._to_device(read("terminated")),
+            mask=None if mask.all() else self._to_device(mask.astype(np.float32)),
         )
         if not self.extra_fields:
             return batch
+        extra = {name: read(name, field.default) for name, field in self.extra_fields.items()}
         return batch._replace(
-            extra={name: self._to_device(getattr(self, name)[steps, envs]) for name in self.extra_fields},
+            extra={name: self._to_device(values) for name, values in extra.items()},
             stored=StoredSteps(steps, np.broadcast_to(envs, steps.shape)),
         )
+
+    def sample_aside(self, batch_size: int, env: VecNormalize | None = None) -> Any:
+        """Draw a batch to try things on: later draws are the same as without it, and nothing can be stored from it."""
+        state = self.rng.bit_generator.state
+        try:
+            return self.sample(batch_size, env)
+        finally:
+            self.rng.bit_generator.state = state
 
     def _to_device(self, array: np.ndarray) -> Tensor:
         return self.to_torch(np.asarray(array), copy=False)  # a plain array, where it was a memory-mapped one
@@ -343,7 +333,8 @@ class SequenceReplayBuffer(ReplayBuffer):
         """Observations ``[L + 1, B, *obs_shape]`` of these slots, on the device."""
         if env is not None and not env.norm_obs:
             env = None
-        if self.frame_stack > 1 and self.device.type == "cuda" and env is None:
+        successive = (slots[1:] == (slots[:-1] + 1) % self.buffer_size).all()
+        if self.frame_stack > 1 and self.device.type == "cuda" and env is None and successive:
             return self._stacks.read_on(self.device, slots, envs)
         if self.frame_stack > 1:
             observations = self._stacks.read(slots, envs)

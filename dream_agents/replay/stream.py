@@ -77,6 +77,14 @@ class StreamReplayBuffer(SequenceReplayBuffer):
             & (self.episode_ids[steps, envs] >= 0).all(0)  # no frames that only stand in stacks
         )
 
+    def why_empty(self) -> str:
+        """Say what is missing where :meth:`can_sample` is false."""
+        used = int(self.filled.sum())
+        return (
+            f"the replay buffer holds no sub-sequence of {self.sequence_length} steps of one environment "
+            f"({used} slots in use)"
+        )
+
     def sample(self, batch_size: int, env: VecNormalize | None = None) -> StreamBatch:  # type: ignore[override]
         """Draw stretches uniformly over their start points.
 
@@ -109,6 +117,10 @@ class StreamReplayBuffer(SequenceReplayBuffer):
             context=tensor(self.latents[before[0], envs]) if self._latent_dim > 0 else None,
             remember=remember,
         )
+
+    def sample_aside(self, batch_size: int, env: VecNormalize | None = None) -> Any:
+        """Draw a batch to try things on: later draws are the same as without it, and it remembers no latents."""
+        return super().sample_aside(batch_size, env)._replace(remember=lambda latents: None)
 
     def load_state_arrays(self, arrays: dict[str, np.ndarray]) -> None:
         """Take back what :meth:`state_arrays` gave.

@@ -14,6 +14,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from dream_agents import TDMPC2, DreamMPC
 from dream_agents.agents.checkpoint import find_checkpoints
+from dream_agents.learners.base import Learner
 from dream_agents.runs import read_settings
 
 
@@ -227,6 +228,26 @@ def test_ctrl_c_writes_a_checkpoint_and_says_how_to_go_on(
     assert resumed.exit_code == 0, resumed.output
     assert "going on from decision 31" in resumed.stderr
     assert DreamMPC.load(folder / "final.zip", device="cpu").num_timesteps == 60
+
+
+def test_ctrl_c_while_random_decisions_are_made_up_for(train, dream_agents_command, tmp_path, monkeypatch):
+    pretrain, updates = Learner.pretrain, iter(range(1, 1_000_000))
+
+    def interrupting(self, batch):
+        if next(updates) == 5:
+            signal.raise_signal(signal.SIGINT)
+        return pretrain(self, batch)
+
+    folder = tmp_path / "run"
+    monkeypatch.setattr(Learner, "pretrain", interrupting)
+    result = train(folder, "--agent", "tdmpc2")
+    assert result.exit_code == 130
+    stopped = TDMPC2.load_checkpoint(folder / "checkpoints", device="cpu")
+    assert stopped._n_updates == 5
+    assert stopped.updates_left > 5
+    resumed = dream_agents_command("train", "--resume", "--out", folder)
+    assert resumed.exit_code == 0, resumed.output
+    assert TDMPC2.load(folder / "final.zip", device="cpu")._n_updates == 60
 
 
 def test_second_ctrl_c_stops_at_once(train, dream_agents_command, interrupt, tmp_path):

@@ -9,6 +9,7 @@ import numpy as np
 from gymnasium.spaces import Box
 
 from dream_agents.wrappers import gl
+from dream_agents.wrappers.divergence import INVALID_STEP, diverged
 from dream_agents.wrappers.humanoid_bench.building import Geometry, build_model, initial_qpos, marker_name
 from dream_agents.wrappers.humanoid_bench.robots import ROBOTS, Robot, Senses
 from dream_agents.wrappers.humanoid_bench.state import ORIGIN, State, Vector
@@ -25,7 +26,8 @@ class HumanoidBenchEnv(RenderedEnv, gym.utils.EzPickle):
     `gymnasium.make` and `make_env` add the limit, 1000 decisions. A decision is 10 simulator steps of 2 ms.
     Actions are position targets, [A] in [-1, 1], scaled to each actuator's range. Observations are qpos and qvel
     of everything that moves (at `reach`: of the robot, then the left hand's position and the goal). The reward's
-    terms come back in `info`, with `success`: whether the episode's return has reached the benchmark's target.
+    terms come back in `info`, with `success`: whether the episode's return has reached the benchmark's target. Where
+    the physics diverges, the episode is truncated with the observation before, and `info["invalid_step"]` says so.
 
     :param robot: ``"h1"`` or ``"h1hand"`` (with two Shadow hands), or a `Robot`
     :param task: the task's name: ``"sit_hard"``, or a `Task`
@@ -99,7 +101,7 @@ class HumanoidBenchEnv(RenderedEnv, gym.utils.EzPickle):
         qpos = self._initial_qpos + self.np_random.uniform(-_NOISE, _NOISE, self.model.nq)
         self.task.place(self.np_random, qpos)
         self.set_state(qpos, np.zeros(self.model.nv), goal=self.task.goal(self.np_random))
-        return self._observation(), {}
+        return self._observed, {}
 
     def step(self, action: Array) -> tuple[Array, float, bool, bool, dict[str, Any]]:
         """Take one decision.
@@ -116,6 +118,9 @@ class HumanoidBenchEnv(RenderedEnv, gym.utils.EzPickle):
             )
         self.data.ctrl[:] = self._low + (targets + 1) / 2 * self._range
         mujoco.mj_step(self.model, self.data, _SUBSTEPS)
+        reason = diverged(self.data)
+        if reason is not None:
+            return self._observed, 0.0, False, True, {"success": False, INVALID_STEP: reason}
         state = self.state()
         reward, terms = self.task.reward(state)
         terminated = self.early_termination and bool(self.task.terminated(state))
@@ -126,7 +131,8 @@ class HumanoidBenchEnv(RenderedEnv, gym.utils.EzPickle):
             )
         self._return += float(reward)
         info = {**terms, "success": self._return >= self.task.target}
-        return self._observation(), float(reward), terminated, False, info
+        self._observed = self._observation()
+        return self._observed, float(reward), terminated, False, info
 
     def state(self) -> State:
         """Return what the task's reward is made of, at this moment."""
@@ -146,6 +152,7 @@ class HumanoidBenchEnv(RenderedEnv, gym.utils.EzPickle):
         self.data.qpos[:], self.data.qvel[:] = qpos, qvel
         mujoco.mj_forward(self.model, self.data)
         self.goal, self.stage, self._return = np.array(goal, dtype=np.float64), stage, 0.0
+        self._observed = self._observation()
 
     def _observation(self) -> Array:
         """Return what the agent observes, [O]."""

@@ -1,0 +1,231 @@
+"""Environments that are watched: who moves them, and whether their numbers are finite."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from types import MethodType
+from typing import Any
+
+import numpy as np
+from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
+from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
+
+from dream_agents.wrappers.divergence import INVALID_STEP
+
+NOT_FINITE = ("stop", "end")
+"""Values of `not_finite`."""
+
+_RESETS = 10
+_numbers = itertools.count(1)
+
+
+class NotFiniteError(ValueError):
+    """An environment gave NaN or infinity, or a number that float32 can't hold."""
+
+
+class WatchedEnvs(VecEnvWrapper):
+    """Environments that know when they were moved last, by whomever, and let only finite numbers out.
+
+    It stands next to the environments, below wrappers that compute with observations and rewards, as VecNormalize.
+
+    :param venv: the environments themselves
+    :param not_finite: ``"stop"`` raises an error that names the environment and the number; ``"end"`` ends the
+        episode before the step that brought it: observation and flags are those of a time limit after the step
+        before, the reward is 0, and ``info["invalid_step"]`` says why
+    :raises ValueError: for another value of ``not_finite``
+    """
+
+    def __init__(self, venv: VecEnv, not_finite: str = "stop"):
+        super().__init__(venv)
+        self.not_finite = not_finite
+        self._counted = _counted_environments(venv)
+        self._last_obs: Any = None
+        self._steps = np.zeros(self.num_envs, np.int64)
+
+    @property
+    def not_finite(self) -> str:
+        """What happens where a number is not finite."""
+        return self._not_finite
+
+    @not_finite.setter
+    def not_finite(self, value: str) -> None:
+        if value not in NOT_FINITE:
+            raise ValueError(f'not_finite={value!r} is not known; choose "stop" or "end"')
+        self._not_finite = value
+
+    @property
+    def last_movement(self) -> int:
+        """Number of the latest step or reset of any of them; no two movements in a process have the same."""
+        return max(env._last_movement for env in self._counted)
+
+    def reset(self) -> VecEnvObs:
+        """Start an episode in every environment.
+
+        :raises NotFiniteError: if an observation is not finite
+        """
+        obs = self.venv.reset()
+        for index, what in _not_finite(obs):
+            self._restart(index, obs, what)
+        self._last_obs, self._steps[:] = obs, 0
+        return obs
+
+    def step_wait(self) -> VecEnvStepReturn:
+        """Return what the step brought.
+
+        :raises NotFiniteError: for ``"stop"``, if anything is not finite
+        """
+        obs, rewards, dones, infos = self.venv.step_wait()
+        infos = list(infos)  # of processes it is a tuple
+        self._steps += 1
+        for index, what in self._bad_steps(obs, rewards, dones, infos):
+            if self.not_finite == "stop":
+                raise NotFiniteError(
+                    f"environment {index} gave {what} in step {self._steps[index]} of its episode"
+                )
+            before = {name: part[index] for name, part in _parts(self._last_obs)}
+            infos[index] = {
+                INVALID_STEP: f"{what} is not finite",
+                "TimeLimit.truncated": True,
+                "terminal_observation": before if isinstance(obs, dict) else before[""],
+            }
+            if not dones[index]:
+                self._restart(index, obs, what)
+            rewards[index], dones[index] = 0, True
+        for index, what in _not_finite(obs):  # first observations
+            self._restart(index, obs, what)
+        self._last_obs = obs
+        self._steps[dones.astype(bool)] = 0
+        return obs, rewards, dones, infos
+
+    def _bad_steps(
+        self, obs: VecEnvObs, rewards: np.ndarray, dones: np.ndarray, infos: list[dict[str, Any]]
+    ) -> Iterator[tuple[int, str]]:
+        """Yield each environment whose step brought something that is not finite, and what that is."""
+        found = {index: f"reward={rewards[index]}" for index in np.flatnonzero(~_is_finite(rewards))}
+        for index, what in _not_finite(obs):
+            if not dones[index]:  # otherwise it belongs to the next episode
+                found.setdefault(index, what)
+        for index in np.flatnonzero(dones):
+            last = infos[index].get("terminal_observation")
+            if last is not None:
+                last = (
+                    {key: part[None] for key, part in last.items()} if isinstance(last, dict) else last[None]
+                )
+                for _, what in _not_finite(last):
+                    found.setdefault(int(index), f"a last {what}")
+        yield from ((int(index), what) for index, what in found.items())
+
+    def _restart(self, index: int, obs: VecEnvObs, what: str) -> None:
+        """Put a first observation of environment ``index`` into ``obs``.
+
+        :raises NotFiniteError: if none is finite; for "stop" after the first one that was not
+        """
+        tries = _RESETS if self.not_finite == "end" else 0
+        for _ in range(tries):
+            ((first, _),) = self.venv.env_method("reset", indices=[index])
+            for name, part in _parts(obs):
+                part[index] = first[name] if isinstance(first, dict) else first
+            problems = [problem for where, problem in _not_finite(obs) if where == index]
+            if not problems:
+                return
+            what = problems[0]
+        raise NotFiniteError(f"environment {index} gave {what} when it was reset")
+
+
+def watch(env: VecEnv, not_finite: str = "stop") -> VecEnv:
+    """Put a :class:`WatchedEnvs` next to the environments, if there is none; wrappers stay around it.
+
+    :param env: environments, with any wrappers
+    :param not_finite: what happens where a number is not finite
+    """
+    if not isinstance(env, VecEnvWrapper):
+        return WatchedEnvs(env, not_finite)
+    wrapper = env
+    while isinstance(wrapper.venv, VecEnvWrapper):
+        wrapper = wrapper.venv
+    if isinstance(wrapper, WatchedEnvs):
+        wrapper.not_finite = not_finite
+    else:
+        wrapper.venv = WatchedEnvs(wrapper.venv, not_finite)
+    return env
+
+
+def watched(env: VecEnv) -> WatchedEnvs:
+    """Find what :func:`watch` has put there."""
+    while not isinstance(env, WatchedEnvs):
+        assert isinstance(env, VecEnvWrapper), "watch() these environments first"
+        env = env.venv
+    return env
+
+
+# ------------------------------------------------------------- movements
+
+
+def _counted_environments(venv: VecEnv) -> list[Any]:
+    """Let those that move number their movements: environments in this process, or else the ``VecEnv``."""
+    envs = getattr(venv, "envs", None)
+    if not isinstance(envs, list):
+        return [_count(venv, ("reset", "step_async", "env_method"))]
+    return [_count(env.unwrapped, ("reset", "step")) for env in envs]
+
+
+def _count(env: Any, names: tuple[str, ...]) -> Any:
+    """Replace methods of one object so that whoever calls them is noticed.
+
+    Whoever holds the environment can move it, below any wrapper of ours. As bound methods of module-level functions,
+    the replacements follow an environment that is copied or pickled.
+    """
+    if "_last_movement" not in vars(env):
+        env._last_movement = next(_numbers)
+        for name in names:
+            if name not in vars(env):
+                setattr(env, name, MethodType(_COUNTING[name], env))
+    return env
+
+
+def _counting(name: str, moves: Callable[..., bool] = lambda *args, **kwargs: True) -> Callable[..., Any]:
+    def method(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if moves(*args, **kwargs):
+            self._last_movement = next(_numbers)
+        return getattr(type(self), name)(self, *args, **kwargs)
+
+    method.__name__ = name  # pickle looks bound methods up by it
+    return method
+
+
+def _moves_one(method_name: str, *args: Any, **kwargs: Any) -> bool:
+    return method_name in ("reset", "step")
+
+
+_COUNTING = {name: _counting(name) for name in ("reset", "step", "step_async")} | {
+    "env_method": _counting("env_method", _moves_one)
+}
+
+
+# --------------------------------------------------------------- numbers
+
+
+def _parts(obs: Any) -> list[tuple[str, np.ndarray]]:
+    return list(obs.items()) if isinstance(obs, dict) else [("", obs)]
+
+
+def _is_finite(array: np.ndarray) -> np.ndarray:
+    """Where numbers are finite as float32, in which they are learned from."""
+    if not np.issubdtype(array.dtype, np.floating):
+        return np.ones(array.shape, dtype=bool)
+    with np.errstate(over="ignore", invalid="ignore"):
+        return np.isfinite(array.astype(np.float32, copy=False))
+
+
+def _not_finite(obs: Any) -> Iterator[tuple[int, str]]:
+    """Yield the index of each environment with an observation ``[n_envs, ...]`` that is not finite, and its first."""
+    for name, part in _parts(obs):
+        finite = _is_finite(part)
+        if finite.all():
+            continue
+        key = f"[{name!r}]" if name else ""
+        for index in np.flatnonzero(~finite.reshape(len(part), -1).all(1)):
+            place = tuple(np.argwhere(~finite[index])[0])
+            where = f"[{', '.join(map(str, place))}]" if place else ""
+            yield int(index), f"observation{key}{where}={part[index][place]}"
