@@ -99,9 +99,11 @@ def make_vec_env(
     """
     from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv
 
+    from dream_agents.wrappers.processes import ProcessVecEnv
+
     if n_envs < 1:
         raise ValueError(f"n_envs={n_envs}: at least one environment is needed")
-    classes: dict[Any, Any] = {"dummy": DummyVecEnv, "subproc": SubprocVecEnv}
+    classes: dict[Any, Any] = {"dummy": DummyVecEnv, "subproc": ProcessVecEnv, SubprocVecEnv: ProcessVecEnv}
     vec_env_class: Any = classes.get(vec_env_cls, vec_env_cls)
     if isinstance(vec_env_class, str):
         raise ValueError(

@@ -35,6 +35,8 @@ class _Manifest(NamedTuple):
     decisions: int
     #: "bytes" and "sha256" by name
     files: dict[str, dict[str, Any]]
+    #: name of the agent's class; None in checkpoints of version 0.1 and before
+    agent: str | None = None
 
 
 class CheckpointCallback(BaseCallback):
@@ -78,6 +80,8 @@ class CheckpointCallback(BaseCallback):
     def _save(self) -> None:
         try:
             path = save_checkpoint(cast("Checkpointable", self.model), self.folder, self.keep)
+        except ChildProcessError:
+            raise  # environments that have died, not the disk
         except OSError as error:
             warnings.warn(
                 f"no checkpoint was written to {self.folder} at decision {self._last_save}: {error}; older ones are "
@@ -113,8 +117,10 @@ def save_checkpoint(agent: Checkpointable, folder: str | Path, keep: int = 2) ->
     try:
         _write_files(agent, unfinished)
         files = {name: _describe(unfinished / name) for name in _FILES}
-        manifest = _Manifest(_next_number(folder), agent.num_timesteps, files)
-        (unfinished / _MANIFEST).write_text(json.dumps(manifest._asdict(), indent=1))
+        manifest = _Manifest(_next_number(folder), agent.num_timesteps, files, type(agent).__name__)
+        content = manifest._asdict()
+        content["sha256"] = _checksum_of(content)
+        (unfinished / _MANIFEST).write_text(json.dumps(content, indent=1))
         for path in (*unfinished.iterdir(), unfinished):
             _flush(path)
         _put_in_place(unfinished, final, manifest.number)
@@ -242,12 +248,34 @@ def _discard(checkpoint: Path) -> None:
 
 
 def _read_manifest(checkpoint: Path) -> _Manifest:
+    """Read a manifest; those that were written before it had a checksum of its own and an agent lack both."""
     try:
         content = json.loads((checkpoint / _MANIFEST).read_text())
+        checksum = content.pop("sha256", None)
+        names = set(_Manifest._fields) if checksum is not None else set(_Manifest._fields) - {"agent"}
+        if content.keys() != names or (checksum is not None and checksum != _checksum_of(content)):
+            raise ValueError("it was changed")
         files = {name: {key: content["files"][name][key] for key in ("bytes", "sha256")} for name in _FILES}
-        return _Manifest(int(content["number"]), int(content["decisions"]), files)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        return _Manifest(int(content["number"]), int(content["decisions"]), files, content.get("agent"))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointError(f"{_MANIFEST} is missing or damaged ({error!r})") from error
+
+
+def _checksum_of(content: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def check_agent(checkpoint: Path, agent: type) -> None:
+    """Check that a checkpoint is of an agent's class; those of version 0.1 do not say it.
+
+    :raises ValueError: if another one wrote it
+    """
+    wrote = _read_manifest(checkpoint).agent
+    if wrote is not None and wrote != agent.__name__:
+        raise ValueError(
+            f"{checkpoint} was written by {wrote}, not {agent.__name__}: go on with {wrote}.load_checkpoint. To act, "
+            f"{agent.__name__}.load of its {AGENT_FILE} may do"
+        )
 
 
 def _write_order(checkpoint: Path) -> float:

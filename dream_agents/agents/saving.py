@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import inspect
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 from zipfile import BadZipFile, ZipFile
@@ -16,11 +17,13 @@ from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback
 
 from dream_agents.agents.checkpoint import (
     AGENT_FILE,
+    check_agent,
     newest_good_checkpoint,
     restore_training_state,
     save_checkpoint,
 )
 from dream_agents.agents.task import TrainingTask
+from dream_agents.registry import UnknownNameError
 from dream_agents.replay import SequenceReplayBuffer
 from dream_agents.wrappers import task_info
 
@@ -98,7 +101,7 @@ class SavedAgent(OffPolicyAlgorithm):
         :param env: also an environment id, made with the options that were saved (``env_kwargs`` if the id is the
             same)
         :param kwargs: keyword arguments of the agent that replace the saved ones
-        :raises ValueError: for those that decide which weights there are, and for files of other agents
+        :raises ValueError: for those that decide which weights there are, unknown ones, and files of other agents
         """
         saved = read_attributes(path)
         task: TrainingTask = saved["task"]
@@ -106,6 +109,7 @@ class SavedAgent(OffPolicyAlgorithm):
             task = task.changed_to(
                 env, **{name: kwargs.pop(name) for name in _TASK_OPTIONS if name in kwargs}
             )
+        check_known(cls, kwargs)
         attributes = cls._attributes_to_load(path, saved, kwargs)
         agent = super().load(path, None if env is None else task.make(env), **attributes)
         agent.task = task
@@ -144,8 +148,10 @@ class SavedAgent(OffPolicyAlgorithm):
         :param env: needed where the agent was not made with an environment id
         :param kwargs: as for :meth:`load`
         :raises FileNotFoundError: if no checkpoint is good
+        :raises ValueError: if another agent wrote it, and for keyword arguments that the agent does not have
         """
         checkpoint = newest_good_checkpoint(folder)
+        check_agent(checkpoint, cls)
         if env is None:
             env = read_attributes(checkpoint / AGENT_FILE)["task"].env
         agent = cls.load(checkpoint / AGENT_FILE, env, **kwargs)
@@ -159,6 +165,23 @@ class SavedAgent(OffPolicyAlgorithm):
         if self.env is not None and self.seed is not None:
             seeds = np.random.SeedSequence([self.seed, self.num_timesteps])
             self.env.seed(int(seeds.generate_state(1)[0]) // 2)
+
+
+def check_known(agent: type, given: Iterable[str]) -> None:
+    """Check the names of keyword arguments of ``load``.
+
+    :param agent: the agent's class
+    :param given: the names
+    :raises UnknownNameError: (a ``ValueError``) for one that neither the agent nor Stable-Baselines3's ``load`` has
+    """
+    known = set(inspect.signature(OffPolicyAlgorithm.load).parameters)
+    for base in agent.__mro__:
+        if "__init__" in base.__dict__:
+            known |= set(inspect.signature(base.__dict__["__init__"]).parameters)
+    known -= {"self", "path", "env", "args", "kwargs"}
+    for name in given:
+        if name not in known:
+            raise UnknownNameError(f"option of {agent.__name__}", name, sorted(known))
 
 
 def read_attributes(path: str | Path | Any) -> dict[str, Any]:
