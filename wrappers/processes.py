@@ -20,8 +20,8 @@ _WORST_STATUS = 255
 class ProcessVecEnv(SubprocVecEnv):
     """Stable-Baselines3's ``SubprocVecEnv``, whose processes leave it to this one to stop.
 
-    Ctrl-C and SIGTERM go to every process of a terminal or a cluster's job; here only this process hears of them, so that
-    it can end what it is doing and write a checkpoint. A process that has ended by itself is named.
+    Ctrl-C and SIGTERM go to every process of a terminal or a cluster's job; here only this process hears of them, so
+    that it can end what it is doing and write a checkpoint. A process that has ended by itself is named.
 
     :param env_fns: make the environments, one a process
     :param start_method: how processes start: "forkserver", "spawn" or "fork"

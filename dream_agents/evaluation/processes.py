@@ -156,7 +156,8 @@ class EnvProcesses(VecEnv):
         index = self._connections.index(connection)
         share, process = self._shares[index], self._processes[index]
         process.join(1.0)
-        return f"a process with environments has ended by itself (environments {share.start + 1} to {share.stop}: {describe_exit(process.exitcode)})"
+        names = f"environments {share.start + 1} to {share.stop}"
+        return f"a process with environments has ended by itself ({names}: {describe_exit(process.exitcode)})"
 
 
 class _Failure:

@@ -81,21 +81,34 @@ def _newest_of_run(run: Path, notice: Callable[[str], Any]) -> Path:
     final, checkpoints = run / FINAL, run / CHECKPOINTS
     if not final.is_file():
         return newest_good_checkpoint(checkpoints) / AGENT_FILE
-    decisions = _saved_data(final)["num_timesteps"]
-    if not any(_decisions_of(checkpoint) > decisions for checkpoint in find_checkpoints(checkpoints)):
+    decisions = saved_decisions(final)
+    if not any(decisions_of(checkpoint) > decisions for checkpoint in find_checkpoints(checkpoints)):
         return final
     try:
         newest = newest_good_checkpoint(checkpoints)
     except FileNotFoundError:
         return final
-    if _decisions_of(newest) <= decisions:
+    if decisions_of(newest) <= decisions:
         return final
     notice(f"the run went on after {final}; this is {newest}")
     return newest / AGENT_FILE
 
 
-def _decisions_of(checkpoint: Path) -> int:
+def decisions_of(checkpoint: Path) -> int:
+    """Read the decisions of a checkpoint off its name.
+
+    :param checkpoint: its folder
+    """
     return int(checkpoint.name.rpartition("_")[2])
+
+
+def saved_decisions(path: Path) -> int:
+    """Read the decisions of a saved agent, without unpickling anything.
+
+    :param path: the file
+    :raises ValueError: if no agent saved it
+    """
+    return int(_saved_data(path)["num_timesteps"])
 
 
 def _load_zip(path: Path, device: str, agent: str | None) -> WorldModelAgent | SAC:
