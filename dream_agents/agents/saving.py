@@ -22,6 +22,7 @@ from dream_agents.agents.checkpoint import (
     restore_training_state,
     save_checkpoint,
 )
+from dream_agents.agents.keywords import explain_misplaced, parameters_of
 from dream_agents.agents.task import TrainingTask
 from dream_agents.registry import UnknownNameError
 from dream_agents.replay import SequenceReplayBuffer
@@ -45,6 +46,11 @@ class SavedAgent(OffPolicyAlgorithm):
     #: the agent's own random streams by name; none if it draws from the global one
     generators: Mapping[str, torch.Generator]
     _action_repeat: int
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+        """Explain keyword arguments that belong to a part of the agent; Python's own error names a base class."""
+        explain_misplaced(cls, kwargs)
+        return super().__new__(cls)
 
     @property
     def env_frames(self) -> int:
@@ -174,11 +180,8 @@ def check_known(agent: type, given: Iterable[str]) -> None:
     :param given: the names
     :raises UnknownNameError: (a ``ValueError``) for one that neither the agent nor Stable-Baselines3's ``load`` has
     """
-    known = set(inspect.signature(OffPolicyAlgorithm.load).parameters)
-    for base in agent.__mro__:
-        if "__init__" in base.__dict__:
-            known |= set(inspect.signature(base.__dict__["__init__"]).parameters)
-    known -= {"self", "path", "env", "args", "kwargs"}
+    known = {*inspect.signature(OffPolicyAlgorithm.load).parameters, *parameters_of(agent)}
+    known -= {"path", "env", "kwargs"}
     for name in given:
         if name not in known:
             raise UnknownNameError(f"option of {agent.__name__}", name, sorted(known))

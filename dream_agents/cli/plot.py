@@ -26,6 +26,12 @@ def plot(runs: Runs, published: Published = None, task: Task = None, out: Out = 
     from dream_agents.evaluation import plot_learning_curve
     from dream_agents.runs import read_settings
 
+    for run in runs:
+        if not run.exists():
+            raise FileNotFoundError(
+                f"there is no {run}; name runs' folders, as `dream-agents train` makes them, or their "
+                "evaluations.csv or episodes.csv"
+            )
     if task is None:
         task = read_settings(runs[0] if runs[0].is_dir() else runs[0].parent).env
     labels = {str(run) if run.is_dir() else str(run.parent): run for run in runs}

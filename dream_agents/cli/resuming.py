@@ -16,8 +16,8 @@ def is_finished(folder: Path, settings: RunSettings) -> bool:
 
     :param folder: the run's folder
     :param settings: what it is asked for now
-    :raises ValueError: if it has a final model that is newer than every good checkpoint: what came between would be done
-        again, and end in another model
+    :raises ValueError: if it has a final model that is newer than every good checkpoint: what came between would be
+        done again, and end in another model
     """
     from dream_agents.agents.checkpoint import newest_good_checkpoint
     from dream_agents.runs import CHECKPOINTS, FINAL
@@ -35,8 +35,9 @@ def is_finished(folder: Path, settings: RunSettings) -> bool:
         newest = 0
     if newest < done:
         raise ValueError(
-            f"{final} has {done} decisions, but the newest good checkpoint has {newest or 'none'}: to go on from there would "
-            f"make another model. Move {FINAL} out of {folder} to do that, or start another run with another --out"
+            f"{final} has {done} decisions, but the newest good checkpoint has {newest or 'none'}: to go on from there "
+            f"would make another model. Move {FINAL} out of {folder} to do that, or start another run with another "
+            "--out"
         )
     return False
 
@@ -58,8 +59,8 @@ def check_same_run(folder: Path, settings: RunSettings, agent: WorldModelAgent |
     ]
     if differing:
         raise ValueError(
-            f"{folder / ARGS} and {folder / CHECKPOINTS} are not of the same run: {ARGS} says {'; '.join(differing)}. Put "
-            "back the one that was replaced, or start another run with another --out"
+            f"{folder / ARGS} and {folder / CHECKPOINTS} are not of the same run: {ARGS} says {'; '.join(differing)}. "
+            "Put back the one that was replaced, or start another run with another --out"
         )
 
 

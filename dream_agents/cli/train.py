@@ -185,7 +185,7 @@ def _learn(model: WorldModelAgent | SAC, settings: RunSettings, folder: Path, re
                 model.learn(left, CallbackList(callbacks), log_interval=1, reset_num_timesteps=not resume)
             _finish(model, settings, folder, with_checkpoint=bool(left and settings.checkpoint_every))
         except TrainingStoppedError:
-            say(f"checkpoint: {model.save_checkpoint(folder / CHECKPOINTS)}")
+            _write_checkpoint(model, folder / CHECKPOINTS)
             say(f"stopped at decision {model.num_timesteps}; continue with `{resume_command(folder)}`")
             raise typer.Exit(130) from None
         except KeyboardInterrupt:
@@ -194,6 +194,17 @@ def _learn(model: WorldModelAgent | SAC, settings: RunSettings, folder: Path, re
         finally:
             log.close()
             model.logger.close()
+
+
+def _write_checkpoint(model: WorldModelAgent | SAC, checkpoints: Path) -> None:
+    """Write a checkpoint before the run stops, or say why there is none."""
+    try:
+        say(f"checkpoint: {model.save_checkpoint(checkpoints)}")
+    except OSError as error:
+        say(
+            f"no checkpoint could be written to {checkpoints} ({error}); older ones are still there",
+            style="red",
+        )
 
 
 def _make_agent(settings: RunSettings, checkpoints: Path | None) -> WorldModelAgent | SAC:
