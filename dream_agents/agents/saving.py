@@ -104,6 +104,8 @@ class SavedAgent(OffPolicyAlgorithm):
     ) -> SelfSavedAgent:
         """Load what :meth:`save` wrote. See Stable-Baselines3's ``load``.
 
+        The file holds pickled objects, so it can run code: load only those that you trust.
+
         :param env: also an environment id, made with the options that were saved (``env_kwargs`` if the id is the
             same)
         :param kwargs: keyword arguments of the agent that replace the saved ones
@@ -144,6 +146,8 @@ class SavedAgent(OffPolicyAlgorithm):
         cls: type[SelfSavedAgent], folder: str | Path, env: GymEnv | str | None = None, **kwargs: Any
     ) -> SelfSavedAgent:
         """Go on from the newest good checkpoint; bad ones are named in a warning.
+
+        It holds pickled objects, so it can run code: load only your own.
 
         Continue with ``learn(more_decisions, reset_num_timesteps=False)``. Weights, optimizers, replay and random
         states of agent and process go on as they were. So do the environments of a world-model agent, with the next

@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 
 Sources = Annotated[
     list[str],
-    typer.Argument(metavar="MODEL...", help="Names in the zoo, runs' folders, saved .zips, or checkpoints."),
+    typer.Argument(
+        metavar="MODEL...",
+        help="Names in the zoo, or what you trust, as it holds pickles: runs' folders, saved .zips, checkpoints.",
+    ),
 ]
 Env = Annotated[str | None, typer.Option(help="Environment's id. Default: what each model was trained in.")]
 Planners = Annotated[

@@ -36,7 +36,10 @@ EvalEpisodes = Annotated[int | None, typer.Option(help="Episodes of an evaluatio
 CheckpointEvery = Annotated[
     int | None, typer.Option(help="Decisions between checkpoints; 0 for none. Default: 25000.")
 ]
-Resume = Annotated[bool, typer.Option("--resume", help="Continue the run in the folder.")]
+Resume = Annotated[
+    bool,
+    typer.Option("--resume", help="Continue the run in the folder, one of yours: checkpoints hold pickles."),
+]
 Set = Annotated[
     list[str] | None,
     typer.Option(

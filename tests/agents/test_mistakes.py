@@ -88,7 +88,10 @@ def test_replay_that_does_not_fit_into_memory_says_what_to_set(agent, monkeypatc
     def no_memory(*args, **kwargs):
         raise MemoryError("Unable to allocate 103. GiB for an array")
 
-    for place in ("dream_agents.replay.SequenceReplayBuffer", "stable_baselines3.common.buffers.ReplayBuffer"):
+    for place in (
+        "dream_agents.replay.SequenceReplayBuffer",
+        "stable_baselines3.common.buffers.ReplayBuffer",
+    ):
         monkeypatch.setattr(f"{place}.__init__", no_memory)
     with pytest.raises(
         ValueError, match=r"buffer_size=123: .* 103\. GiB.*smaller buffer_size.*replay_buffer_kwargs"

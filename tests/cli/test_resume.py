@@ -160,6 +160,7 @@ def learning(tmp_path):
         "batch_size=4",
         "vec_env_cls=subproc",
         "buffer_size=5000",
+        "gradient_steps=1",
     ]
     words = [
         "train",
@@ -174,7 +175,7 @@ def learning(tmp_path):
         "cpu",
     ]
     words += [word for option in options for word in ("--set", option)]
-    words += ["--decisions", "100000", "--checkpoint-every", "600", "--out", str(folder)]
+    words += ["--decisions", "100000", "--checkpoint-every", "100", "--out", str(folder)]
     process = subprocess.Popen(
         [*COMMAND, *words],
         start_new_session=True,
