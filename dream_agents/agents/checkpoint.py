@@ -15,14 +15,18 @@ from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
+from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 
+from dream_agents.agents.plain_weights import pack_weights
 from dream_agents.agents.training_state import Checkpointable, set_training_state, training_state
 from dream_agents.replay.arrays import replay_arrays, set_replay_arrays
 
 _PREFIX, _UNFINISHED, _REPLACED = "checkpoint_", ".unfinished_", ".replaced_"
 AGENT_FILE, _REPLAY, _STATE, _MANIFEST = "agent.zip", "replay.npz", "state.pt", "manifest.json"
 _FILES = (AGENT_FILE, _REPLAY, _STATE)
+#: Weights and counters without pickle; checkpoints of version 0.1 lack them.
+WEIGHTS_FILE = "weights.safetensors"
 
 
 class CheckpointError(ValueError):
@@ -116,7 +120,7 @@ def save_checkpoint(agent: Checkpointable, folder: str | Path, keep: int = 2) ->
     unfinished.mkdir(parents=True)
     try:
         _write_files(agent, unfinished)
-        files = {name: _describe(unfinished / name) for name in _FILES}
+        files = {name: _describe(unfinished / name) for name in (*_FILES, WEIGHTS_FILE)}
         manifest = _Manifest(_next_number(folder), agent.num_timesteps, files, type(agent).__name__)
         content = manifest._asdict()
         content["sha256"] = _checksum_of(content)
@@ -209,6 +213,7 @@ def _write_files(agent: Checkpointable, folder: Path) -> None:
     torch.save(training_state(agent), state_file)
     (folder / AGENT_FILE).write_bytes(agent_file.getbuffer())
     (folder / _STATE).write_bytes(state_file.getbuffer())
+    (folder / WEIGHTS_FILE).write_bytes(pack_weights(cast(BaseAlgorithm, agent)))
     np.savez(folder / _REPLAY, **replay_arrays(agent.replay_buffer))  # type: ignore[arg-type]
 
 
@@ -255,7 +260,8 @@ def _read_manifest(checkpoint: Path) -> _Manifest:
         names = set(_Manifest._fields) if checksum is not None else set(_Manifest._fields) - {"agent"}
         if content.keys() != names or (checksum is not None and checksum != _checksum_of(content)):
             raise ValueError("it was changed")
-        files = {name: {key: content["files"][name][key] for key in ("bytes", "sha256")} for name in _FILES}
+        listed = [*_FILES, *(name for name in content["files"] if name == WEIGHTS_FILE)]
+        files = {name: {key: content["files"][name][key] for key in ("bytes", "sha256")} for name in listed}
         return _Manifest(int(content["number"]), int(content["decisions"]), files, content.get("agent"))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointError(f"{_MANIFEST} is missing or damaged ({error!r})") from error

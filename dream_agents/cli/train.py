@@ -151,7 +151,7 @@ def _run(settings: RunSettings, folder: Path, resume: bool) -> None:
             stack.enter_context(only_writer(folder))
         if not had_run and (folder / ARGS).exists():
             raise ValueError(f"another process has just started a run in {folder}; choose another --out")
-        write_settings(folder, settings)
+        write_settings(folder, settings, _keywords(settings))
         try:
             _learn(model, settings, folder, resume)
         except ChildProcessError as error:
@@ -215,14 +215,30 @@ def _make_agent(settings: RunSettings, checkpoints: Path | None) -> WorldModelAg
 
     :raises ValueError: for options that the agent does not have or take
     """
-    from dream_agents.cli.options import agent_keywords, check_device, naming_unchecked_options
-    from dream_agents.cli.signatures import check_names, keywords_of
+    from dream_agents.cli.options import check_device, naming_unchecked_options
     from dream_agents.registry import agents
 
     check_device(settings.device)
     agent: type[WorldModelAgent | SAC] = agents.get(settings.agent)
     if checkpoints is not None:
         return agent.load_checkpoint(checkpoints, device=settings.device)
+    keywords = _keywords(settings)
+    with naming_unchecked_options(settings.options):
+        return agent(
+            settings.env, seed=settings.seed, n_envs=settings.n_envs, device=settings.device, **keywords
+        )
+
+
+def _keywords(settings: RunSettings) -> dict[str, Any]:
+    """Turn settings into the agent's keyword arguments, without those that every agent has.
+
+    :raises ValueError: for options that the agent does not have or take
+    """
+    from dream_agents.cli.options import agent_keywords
+    from dream_agents.cli.signatures import check_names, keywords_of
+    from dream_agents.registry import agents
+
+    agent: type[WorldModelAgent | SAC] = agents.get(settings.agent)
     keywords = agent_keywords(settings.agent, settings.options, settings.planner)
     for name in ("model_size", "planner"):
         value = getattr(settings, name)
@@ -232,10 +248,7 @@ def _make_agent(settings: RunSettings, checkpoints: Path | None) -> WorldModelAg
                 raise ValueError(f'{option}: the agent "{settings.agent}" has no world model; leave it out')
             check_names(f'the agent "{settings.agent}"', [name], keywords_of(agent))
             keywords[name] = value
-    with naming_unchecked_options(settings.options):
-        return agent(
-            settings.env, seed=settings.seed, n_envs=settings.n_envs, device=settings.device, **keywords
-        )
+    return keywords
 
 
 def _finish(model: WorldModelAgent | SAC, settings: RunSettings, folder: Path, with_checkpoint: bool) -> None:

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dream_agents.runs.folder import FINAL
+from dream_agents.runs.folder import FINAL, FINAL_WEIGHTS
 from dream_agents.runs.loading import saved_decisions
 
 if TYPE_CHECKING:
@@ -16,16 +16,20 @@ if TYPE_CHECKING:
 
 
 def save_final(model: WorldModelAgent | SAC, folder: Path) -> None:
-    """Write ``final.zip``; that of a run which has been made longer stays as ``final-<decisions>.zip``.
+    """Write ``final.zip``, and its weights without pickle; the zip of a shorter run stays as ``final-<decisions>.zip``.
 
     :param model: the agent
     :param folder: the run's folder
     :raises OSError: if it can't be written; what was there then stays
     """
+    from dream_agents.agents.plain_weights import pack_weights
+
     final, unfinished = folder / FINAL, folder / f".unfinished-{FINAL}"
     content = io.BytesIO()  # a full disk is no OSError where PyTorch writes itself
     model.save(content)
     try:
+        unfinished.write_bytes(pack_weights(model))
+        unfinished.replace(folder / FINAL_WEIGHTS)
         unfinished.write_bytes(content.getbuffer())
         if final.is_file():
             shutil.copy2(final, final.with_stem(f"{final.stem}-{saved_decisions(final)}"))

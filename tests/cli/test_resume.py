@@ -10,11 +10,13 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from dream_agents import DreamMPC
+from dream_agents import SAC, DreamMPC
 from dream_agents.agents.checkpoint import find_checkpoints
 from dream_agents.files import only_writer
+from dream_agents.runs import load_model
 from dream_agents.runs.tables import RunTable
 
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
@@ -145,6 +147,82 @@ def test_rows_that_do_not_fit_on_the_disk_are_written_later(tmp_path, monkeypatc
     assert Path.open is original
     table.write(decisions=3, **{"return": 7})
     assert (tmp_path / "episodes.csv").read_text() == "decisions,return\n1,5\n2,6\n3,7\n"
+
+
+# ------------------------------------------------------------ without pickle
+
+
+@pytest.fixture
+def no_pickle(monkeypatch):
+    """Let everything that unpickles fail."""
+
+    def refuse(*args, **kwargs):
+        raise AssertionError("something was unpickled")
+
+    for place in ("pickle.loads", "pickle.load", "torch.load", "cloudpickle.loads"):
+        monkeypatch.setattr(place, refuse)
+
+
+def same_actions(first, second):
+    obs = np.array([[1.0, 0.0, 0.5], [0.6, 0.8, -2.0]], np.float32)
+    np.testing.assert_array_equal(*(model.predict(obs, deterministic=True)[0] for model in (first, second)))
+
+
+@pytest.mark.parametrize("planner", ["policy", "dream"])
+def test_run_is_loaded_without_pickle_and_acts_the_same(train, tmp_path, planner, request):
+    folder = tmp_path / "run"
+    assert train(folder, "--planner", planner, "--set", "env_kwargs.g=9.0", "--seed", 3).exit_code == 0
+    expected = DreamMPC.load(folder / "final.zip", device="cpu")
+    from_checkpoint = DreamMPC.load(find_checkpoints(folder / "checkpoints")[0] / "agent.zip", device="cpu")
+    request.getfixturevalue("no_pickle")
+    model = load_model(folder, device="cpu", notice=pytest.fail)
+    assert type(model) is DreamMPC and model.env is None
+    assert (model.num_timesteps, model.seed, model.total_decisions) == (60, 3, 60)
+    assert model.task.env_kwargs == {"g": 9.0} and model.planner == expected.planner
+    same_actions(model, expected)
+    (folder / "final.zip").unlink()
+    for source in (folder, folder / "checkpoints", find_checkpoints(folder / "checkpoints")[0]):
+        same_actions(load_model(source, device="cpu", notice=pytest.fail), from_checkpoint)
+
+
+def test_eval_and_export_of_a_run_unpickle_nothing(trained, dream_agents_command, no_pickle, tmp_path):
+    result = dream_agents_command("eval", trained, "--episodes", 1, "--device", "cpu", "--no-subproc")
+    assert result.exit_code == 0, result.output
+    options = ("--license", "MIT", "--env", "Pendulum-v1")
+    assert dream_agents_command("zoo", "export", trained, tmp_path / "entry", *options[:2]).exit_code == 0
+    assert (tmp_path / "entry" / "model.safetensors").is_file()
+
+
+def test_run_of_sac_is_loaded_without_pickle(dream_agents_command, pendulum, tmp_path, request):
+    folder = tmp_path / "run"
+    options = ("--agent", "sac", "--set", "learning_starts=12", "--decisions", 24, "--device", "cpu")
+    assert dream_agents_command("train", pendulum, *options, "--out", folder).exit_code == 0
+    expected = SAC.load(folder / "final.zip", device="cpu")
+    request.getfixturevalue("no_pickle")
+    same_actions(load_model(folder, device="cpu", notice=pytest.fail), expected)
+
+
+def test_run_without_weights_of_that_form_is_loaded_with_a_notice(run_folder):
+    (run_folder / "final.safetensors").unlink()
+    said = []
+    assert load_model(run_folder, device="cpu", notice=said.append).num_timesteps == 60
+    assert "holds pickled objects, which can run code" in said[0]
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", b"\x02\0\0\0\0\0\0\0{}"])
+def test_damaged_weights_of_a_run_are_named(run_folder, content):
+    (run_folder / "final.safetensors").write_bytes(content)
+    with pytest.raises(ValueError, match=r"final\.safetensors does not hold an agent's weights"):
+        load_model(run_folder, device="cpu")
+
+
+def test_keywords_that_are_code_are_not_run(run_folder, tmp_path):
+    path = run_folder / "args.json"
+    code = f"__import__('os').mkdir({str(tmp_path / 'exploded')!r})"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"keywords": code}))
+    with pytest.raises(ValueError, match=r"args\.json: keywords can't be read"):
+        load_model(run_folder, device="cpu")
+    assert not (tmp_path / "exploded").exists()
 
 
 # ------------------------------------------------- environments in processes

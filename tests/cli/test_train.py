@@ -53,6 +53,7 @@ def test_run_folder_has_everything(trained):
         "curve.png",
         "episodes.csv",
         "evaluations.csv",
+        "final.safetensors",
         "final.zip",
         "tensorboard",
     }
