@@ -23,7 +23,7 @@ Sources = Annotated[
     list[str],
     typer.Argument(
         metavar="MODEL...",
-        help="Names in the zoo, or what you trust, as it holds pickles: runs' folders, saved .zips, checkpoints.",
+        help="Names in the zoo, runs' folders, checkpoints; or .zips that you trust, since they hold pickles.",
     ),
 ]
 Env = Annotated[str | None, typer.Option(help="Environment's id. Default: what each model was trained in.")]
