@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
+
+_LOCK = ".lock"
 
 
 @contextmanager
@@ -24,6 +27,31 @@ def replacing(path: Path) -> Iterator[TextIO]:
     with unfinished.open("w", newline="", encoding="utf-8") as file:
         yield file
     os.replace(unfinished, path)
+
+
+@contextmanager
+def only_writer(folder: Path) -> Iterator[None]:
+    """Be the only process that writes to a folder, until the block or the process ends, however it does.
+
+    :param folder: the folder; it is made
+    :raises BlockingIOError: if another process writes to it, saying which
+    """
+    import fcntl
+
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / _LOCK).open("a+", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            file.seek(0)
+            raise BlockingIOError(
+                f"another process writes to {folder}: {file.read().strip() or 'it does not say which'}. Let it end, or "
+                "choose another folder"
+            ) from error
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {platform.node()}\n")
+        file.flush()
+        yield
 
 
 def write_json(path: str | Path, content: Any) -> None:

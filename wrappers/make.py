@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -67,6 +68,7 @@ def make_env(
         env = suite.make(canonical, render_mode=render_mode, **options)
     else:
         env = _ready_made(id, render_mode, options)
+    _check_reset(env)
     env = normalize(env) if obs_type == "state" else normalize_action(observe_pixels(env))
     if seed is not None:
         env.reset(seed=seed)
@@ -99,9 +101,11 @@ def make_vec_env(
     """
     from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv
 
+    from dream_agents.wrappers.processes import ProcessVecEnv
+
     if n_envs < 1:
         raise ValueError(f"n_envs={n_envs}: at least one environment is needed")
-    classes: dict[Any, Any] = {"dummy": DummyVecEnv, "subproc": SubprocVecEnv}
+    classes: dict[Any, Any] = {"dummy": DummyVecEnv, "subproc": ProcessVecEnv, SubprocVecEnv: ProcessVecEnv}
     vec_env_class: Any = classes.get(vec_env_cls, vec_env_cls)
     if isinstance(vec_env_class, str):
         raise ValueError(
@@ -225,6 +229,19 @@ def _ready_made(
             f"expected an environment's id, a gymnasium.Env or a function that makes one, not a {type(made)}"
         )
     return made
+
+
+def _check_reset(env: gym.Env[Any, Any]) -> None:
+    """Raise a ValueError that says what to do for an environment whose `reset` is older than Gymnasium's."""
+    parameters = inspect.signature(env.unwrapped.reset).parameters
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return
+    missing = [name for name in ("seed", "options") if name not in parameters]
+    if missing:
+        raise ValueError(
+            f"{type(env.unwrapped).__name__}.reset takes no {' and no '.join(missing)}, as Gymnasium's API has it; "
+            "write def reset(self, *, seed=None, options=None)"
+        )
 
 
 def _make_one(id: EnvLike, seed: int | None, monitor: bool, options: dict[str, Any]) -> gym.Env[Any, Any]:

@@ -16,7 +16,7 @@ import numpy as np
 import tomli_w
 
 from dream_agents.registry import UnknownNameError
-from dream_agents.zoo.errors import ZooError
+from dream_agents.zoo.errors import ZooError, is_control
 from dream_agents.zoo.sources import EMBEDDED, parse_address
 
 if sys.version_info >= (3, 11):
@@ -25,6 +25,9 @@ else:
     import tomli as tomllib
 
 CARD_FILE = "card.toml"
+
+#: Bytes that a card may have; the longest ones here have three thousand.
+MOST_CARD_BYTES = 100_000
 
 #: What weights' names and shapes follow, and the file beside a card that holds them.
 FORMATS = {"dream-agents": "model.safetensors", "tdmpc2": "model.pt", "bmpc": "model.pt"}
@@ -37,6 +40,8 @@ _WIDEST, _MOST_COPIES = 1_000_000, 100
 
 _NAME_PART = r"[a-z0-9][a-z0-9_.-]*"
 _NAME = re.compile(rf"{_NAME_PART}(/{_NAME_PART})?")
+#: A name of more parts than any table has; each part costs the reader of TOML more time and memory than the one before.
+_DEEP_NAME = re.compile(r"""((?:"[^"\n]*"|'[^'\n]*'|[A-Za-z0-9_-]+)[ \t]*\.[ \t]*){20}""")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 T = TypeVar("T")
@@ -146,12 +151,12 @@ class Network:
 
     def __post_init__(self) -> None:
         _require(
-            len(self.obs_shape) > 0 and min(self.obs_shape) > 0,
+            0 < len(self.obs_shape) <= 4 and all(0 < width <= _WIDEST for width in self.obs_shape),
             "obs_shape",
             list(self.obs_shape),
-            "positive numbers",
+            f"up to 4 numbers in 1 to {_WIDEST}",
         )
-        _require(self.action_dim > 0, "action_dim", self.action_dim, "at least 1")
+        _require(0 < self.action_dim <= _WIDEST, "action_dim", self.action_dim, f"in 1 to {_WIDEST}")
         _require(0 < self.discount <= 1, "discount", self.discount, "in (0, 1]")
         for name, width in self.model_size.items():
             most = _MOST_COPIES if name.startswith("num_") else _WIDEST
@@ -290,10 +295,18 @@ def read_card_file(path: Path) -> Card:
     :raises ZooError: if it can't be read, or naming the field that is wrong
     """
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        with path.open("rb") as file:
+            content = file.read(MOST_CARD_BYTES + 1)
+        if len(content) > MOST_CARD_BYTES:
+            raise ValueError(f"it has more than {MOST_CARD_BYTES} bytes")
+        text = content.decode()
+        if _DEEP_NAME.search(text) is not None:
+            raise ValueError("it has a name of more than 20 parts")
+        data = tomllib.loads(text)
+    except (OSError, ValueError, RecursionError) as error:
         raise ZooError(f"{path} cannot be read: {error}") from error
     try:
+        _check_printable(data, "")
         return _build(Card, data, "")
     except ZooError as error:
         raise ZooError(f"{path}: {error}") from None
@@ -321,6 +334,19 @@ def make_result(result: Result | Mapping[str, Any]) -> Result:
 def _require(holds: bool, name: str, value: object, expected: str) -> None:
     if not holds:
         raise ZooError(f"{name} = {value!r} is not {expected}")
+
+
+def _check_printable(value: Any, where: str) -> None:
+    """Refuse texts and names that a terminal would obey; ``where`` is what holds the value."""
+    if isinstance(value, dict):
+        for name, item in value.items():
+            _check_printable(name, f"a name in {where or 'the card'}")
+            _check_printable(item, f"{where}.{name}" if where else name)
+    elif isinstance(value, list):
+        for item in value:
+            _check_printable(item, where)
+    elif isinstance(value, str) and any(map(is_control, value)):
+        raise ZooError(f"{where} = {value!r} has control characters")
 
 
 def _plain(value: Any) -> Any:
@@ -368,7 +394,10 @@ def _convert(value: Any, hint: Any, name: str) -> Any:
         return {key: _convert(item, options[1], f"{name}.{key}") for key, item in value.items()}
     allowed = options if origin is types.UnionType else (hint,)
     if float in allowed and type(value) is int and int not in allowed:
-        value = float(value)
+        try:
+            value = float(value)
+        except OverflowError:
+            raise ZooError(f"{name} is beyond every number with a fraction") from None
     if type(value) not in allowed:
         expected = " or ".join(kind.__name__ for kind in allowed if kind is not type(None))
         raise ZooError(f"{name} = {value!r} is not {expected}")

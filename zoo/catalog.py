@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dream_agents.registry import UnknownNameError
 from dream_agents.zoo import official
-from dream_agents.zoo.cards import CARD_FILE, FORMATS, Card, read_card, read_card_file
+from dream_agents.zoo.cards import CARD_FILE, FORMATS, MOST_CARD_BYTES, Card, read_card, read_card_file
 from dream_agents.zoo.errors import ZooError
 from dream_agents.zoo.fetching import cached_pin, fetch
 from dream_agents.zoo.sources import EMBEDDED, inside, is_address
@@ -77,6 +77,7 @@ def find(name_or_path: str | Path, download: bool = False, again: bool = False) 
             return _embedded(name)
         if name in official.entries():
             return _official(name)
+        _refuse_unreadable(name)
         best = _best_for_environment(name)
         if best is not None:
             return best
@@ -90,7 +91,14 @@ def _find_address(address: str, download: bool, again: bool) -> Entry:
     """Get the card of an entry that is a folder elsewhere; its weights lie beside it."""
     if address.endswith(".pt"):
         raise ZooError(f"{address} is a checkpoint without a card; load() takes it, with env=")
-    fetched = fetch(inside(address, CARD_FILE), read_card_file, name=address, download=download, again=again)
+    fetched = fetch(
+        inside(address, CARD_FILE),
+        read_card_file,
+        most=MOST_CARD_BYTES,
+        name=address,
+        download=download,
+        again=again,
+    )
     card = read_card_file(fetched.path)
     if card.source == EMBEDDED:
         card = dataclasses.replace(card, source=inside(address, FORMATS[card.format]))
@@ -107,6 +115,16 @@ def _embedded(name: str) -> Entry:
 
 def _official(name: str) -> Entry:
     return Entry(_pinned(official.make_card(official.entries()[name])))
+
+
+def _refuse_unreadable(name: str) -> None:
+    """Say why a published checkpoint is no entry.
+
+    :raises ZooError: if it is one of those that nothing reads right
+    """
+    group, _, file = name.partition("/")
+    if group == official.GROUP and file in official.UNREADABLE:
+        raise ZooError(f"{name} is {official.UNREADABLE_REASON}")
 
 
 def _is_downloaded(entry: official.OfficialEntry) -> bool:

@@ -11,11 +11,14 @@ from typing import NamedTuple
 
 from dream_agents.zoo import hub
 from dream_agents.zoo.errors import ZooError
-from dream_agents.zoo.files import cache_folder, file_checksum, workplace, write_aside
+from dream_agents.zoo.files import BoundedFile, cache_folder, file_checksum, workplace, write_aside
 from dream_agents.zoo.sources import HubAddress, WebAddress, parse_address
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _SECONDS = 30.0  # that a web server may be silent
+
+#: Bytes of weights whose size no card says; those of the largest published models of one task are a hundredth.
+MOST_BYTES = 4 * 1024**3
 
 
 class Pin(NamedTuple):
@@ -61,6 +64,7 @@ def fetch(
     *,
     sha256: str | None = None,
     size: int | None = None,
+    most: int = MOST_BYTES,
     name: str | None = None,
     download: bool = True,
     again: bool = False,
@@ -71,6 +75,7 @@ def fetch(
     :param check: raises a :class:`ZooError` for a file that must not get into the cache
     :param sha256: the checksum that it must have; None for that of the first download
     :param size: the size that it must have, likewise
+    :param most: bytes after which a download is given up, where ``size`` does not say it
     :param name: of what the file belongs to, as ``zoo.download`` takes it; None for the address
     :param download: whether to use the network where the file is not there
     :param again: download it even if it is there
@@ -83,13 +88,13 @@ def fetch(
             return Fetched(path, _verified(path, pin))
         if not download:
             raise ZooError(
-                f'{source} was never downloaded here; dream_agents.zoo.download("{source}") does that'
+                f'{source} was never downloaded here; dream_agents.zoo.download("{name or source}") does that'
             )
         with workplace(path) as folder:
             others = cached_pin(source)
             if others is not None and not again:  # another process was first
                 return Fetched(path, others)
-            found, pin = _download(source, folder)
+            found, pin = _download(source, folder, most if size is None else size)
             _compare(pin, path, sha256, size)
             _accept(found, source, check)
             write_aside(_note(path), json.dumps(pin._asdict(), indent=1).encode())
@@ -126,14 +131,14 @@ def _verified(path: Path, pin: Pin) -> Pin:
     return pin
 
 
-def _download(source: str, folder: Path) -> tuple[Path, Pin]:
+def _download(source: str, folder: Path, most: int) -> tuple[Path, Pin]:
     """Download into a folder; return the file and what it is."""
-    address = parse_address(source)
-    commit = ""
+    address, path = parse_address(source), folder / "file"
+    commit, published = "", None
     if isinstance(address, HubAddress):
-        path, commit, published = hub.download_file(address, folder)
+        commit, published = hub.download_file(address, path, most)
     else:
-        path, published = _from_web(address, folder), None
+        _from_web(address, path, most)
     pin = Pin(source, commit, file_checksum(path), path.stat().st_size)
     if published is not None and published != pin.sha256:
         raise ZooError(
@@ -170,19 +175,21 @@ def _accept(found: Path, source: str, check: Callable[[Path], object]) -> None:
         raise ZooError(str(error).replace(str(found), source)) from error
 
 
-def _from_web(address: WebAddress, folder: Path) -> Path:
+def _from_web(address: WebAddress, path: Path, most: int) -> None:
     """Download from a web server.
 
+    :param most: bytes after which the transfer is given up
     :raises ZooError: if it can't be had
     """
     import pooch
 
-    path = folder / "file"
     downloader = pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), timeout=_SECONDS)
     try:
-        downloader(address.url, str(path), None)
-    except OSError as error:  # all of requests' errors are
+        with BoundedFile(path, most, address.url) as file:
+            downloader(address.url, file, None)
+    except ZooError:
+        raise
+    except Exception as error:  # odd headers and redirections raise whatever the client does with them
         raise ZooError(
             f"{address.url} could not be downloaded ({error}); check the address and the connection, and try again"
         ) from error
-    return path

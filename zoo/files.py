@@ -3,13 +3,43 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
+
+from dream_agents.zoo.errors import ZooError
 
 _VARIABLE = "DREAM_AGENTS_CACHE"
+
+
+class BoundedFile(io.FileIO):
+    """A new file that a download is written to, which gives up when it gets too large.
+
+    :param path: the file
+    :param most: bytes that it may have
+    :param source: where it is from, for the message
+    """
+
+    def __init__(self, path: Path, most: int, source: str):
+        super().__init__(path, "x+")
+        self._most, self._source = most, source
+
+    def write(self, data: Any) -> int:
+        """Write on.
+
+        :param data: bytes
+        :raises ZooError: if there are too many
+        """
+        if self.tell() + len(data) > self._most:
+            raise ZooError(
+                f"{self._source} has more than {self._most} bytes, the size on its card or the limit without one. "
+                "The rest was not downloaded. Ask its authors, or download it by other means and load it by its path"
+            )
+        return super().write(data)
 
 
 def cache_folder() -> Path:

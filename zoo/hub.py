@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from dream_agents.zoo.errors import ZooError
+from dream_agents.zoo.files import BoundedFile
 from dream_agents.zoo.sources import HubAddress
 
-_SHA256 = re.compile(r"[0-9a-f]{64}")
+_SHA256, _COMMIT = re.compile(r"[0-9a-f]{64}"), re.compile(r"[0-9a-f]{40}")
 _LOG_IN = "log in with `hf auth login` or set HF_TOKEN"
 
 
@@ -18,29 +20,36 @@ def endpoint() -> str:
     return os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
 
 
-def download_file(address: HubAddress, folder: Path) -> tuple[Path, str, str | None]:
-    """Download a file of a repository into a folder.
+def download_file(address: HubAddress, path: Path, most: int) -> tuple[str, str | None]:
+    """Download a file of a repository.
 
-    A transfer that breaks is resumed a few times.
+    A transfer that breaks is resumed a few times. Nothing that the hub says becomes a name of a file: what
+    ``hf_hub_download`` does with its cache, which is laid out by the hub's ETag and commit, is not used.
 
-    :return: the file, the commit that it is from, and the SHA-256 that the hub publishes for it; None where it
-        publishes none, as for small files
+    :param path: where the file goes
+    :param most: bytes after which the transfer is given up
+    :return: the commit that it is from, and the SHA-256 that the hub publishes for it; None where it publishes none, as
+        for small files
     :raises ZooError: if it can't be had, with the reason and what to do
     """
-    from huggingface_hub import hf_hub_download
+    from huggingface_hub import get_hf_file_metadata
+    from huggingface_hub.file_download import http_get
+    from huggingface_hub.utils import build_hf_headers
 
+    url = f"{endpoint()}/{address.repo}/resolve/{address.revision}/{address.path}"
     try:
-        pointer = Path(
-            hf_hub_download(
-                address.repo, address.path, revision=address.revision, cache_dir=folder, endpoint=endpoint()
-            )
-        )
+        found = get_hf_file_metadata(url, endpoint=endpoint())
+        # A token is for the hub alone, not for the host that large files come from.
+        headers = build_hf_headers() if urlsplit(found.location).netloc == urlsplit(url).netloc else {}
+        with BoundedFile(path, most, str(address)) as file:
+            http_get(found.location, file, headers=headers, expected_size=found.size)
+    except ZooError:
+        raise
     except Exception as error:  # those of the HTTP client differ with the version of huggingface_hub
-        url = f"{endpoint()}/{address.repo}/resolve/{address.revision}/{address.path}"
         raise ZooError(f"{address} could not be downloaded from {url}: {_explain(error, address)}") from error
-    commit = pointer.parents[address.path.count("/")].name
-    blob = pointer.resolve()
-    return blob, commit, blob.name if _SHA256.fullmatch(blob.name) else None
+    if _COMMIT.fullmatch(found.commit_hash or "") is None:
+        raise ZooError(f"{url} names no commit, as a Hugging Face Hub does; check HF_ENDPOINT and the proxy")
+    return str(found.commit_hash), found.etag if _SHA256.fullmatch(found.etag or "") else None
 
 
 def upload_folder(folder: Path, files: list[str], repo: str, private: bool, token: str | None) -> str:
@@ -71,12 +80,11 @@ def _explain(error: Exception, address: HubAddress) -> str:
         return f"its authors give access on request ({reason}). Ask for it on {page}, and {_LOG_IN}"
     if isinstance(error, errors.RepositoryNotFoundError):
         return f"there is no such repository, or it is private ({reason}). Check the name, or {_LOG_IN}"
-    if isinstance(error, errors.LocalEntryNotFoundError):
-        cause = error.__cause__
-        reason = f"{type(cause).__name__}: {_first_line(cause)}" if cause is not None else reason
+    if _is_unreachable(error):
         return (
-            f"the hub could not be reached ({reason}). Check the connection (HF_HUB_OFFLINE has to be unset) and try "
-            "again; or download the file by other means and load it by its path"
+            f"the hub could not be reached ({type(error).__name__}: {reason}). Check the connection "
+            "(HF_HUB_OFFLINE has to be unset) and try again; or download the file by other means and load it by its "
+            "path"
         )
     if isinstance(error, errors.RevisionNotFoundError):
         return f'the repository has no revision "{address.revision}" ({reason})'
@@ -85,6 +93,13 @@ def _explain(error: Exception, address: HubAddress) -> str:
     if isinstance(error, ValueError):  # its own checks of names
         return reason
     return f"{type(error).__name__}: {reason}. Check the connection and try again"
+
+
+def _is_unreachable(error: Exception) -> bool:
+    """Tell whether the network is at fault, whichever HTTP client this version of ``huggingface_hub`` has."""
+    return isinstance(error, ConnectionError) or "TransportError" in [
+        kind.__name__ for kind in type(error).__mro__
+    ]
 
 
 def _explain_push(error: Exception) -> str:

@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 
 from dream_agents.planners import make_planner
-from dream_agents.registry import Registry, agents, planners
+from dream_agents.registry import Registry, UnknownNameError, agents, planners
 from dream_agents.zoo.cards import Card
 from dream_agents.zoo.catalog import find
 from dream_agents.zoo.errors import ZooError
 from dream_agents.zoo.fetching import fetch
 from dream_agents.zoo.reading import locate_weights, read_entry
 from dream_agents.zoo.sources import is_address
-from dream_agents.zoo.tdmpc2_import import load_tdmpc2_state_dict
+from dream_agents.zoo.tdmpc2_import import PublicCheckpoint, load_tdmpc2_state_dict
 from dream_agents.zoo.weights import build_world_model, make_size
 
 if TYPE_CHECKING:
@@ -44,6 +44,15 @@ class _Source:
     fixed: dict[str, Any]
     defaults: dict[str, Any]
     card: Card | None = None
+    checkpoint: PublicCheckpoint | None = None
+
+    def state_for(self, world_model: WorldModel) -> dict[str, Tensor]:
+        """Weights that fit an agent's world model, whose task says whether it ends."""
+        return (
+            self.state
+            if self.checkpoint is None
+            else self.checkpoint.for_task(world_model.episodic).state_dict
+        )
 
 
 def load(
@@ -90,8 +99,8 @@ def load(
         options["planner"] = source.card.planner
     elif source.card is not None:
         # An object, since backbones have defaults of their own for planners by name.
-        options["planner"] = make_planner(source.card.planner, **source.card.planner_kwargs)
-    agent: WorldModelAgent = agents.get(source.agent)(
+        options["planner"] = _make_planner(source.card)
+    agent: WorldModelAgent = _agent_class(source)(
         source.environment if env is None else env, device=device, **source.fixed, **options
     )
     try:
@@ -100,7 +109,7 @@ def load(
         if env is None or isinstance(env, str):
             agent.get_env().close()  # type: ignore[union-attr]
         raise
-    agent.world_model.load_state_dict(source.state)
+    agent.world_model.load_state_dict(source.state_for(agent.world_model))
     if source.card is not None:
         agent.base = source.card.name
         agent.earlier_decisions, agent.earlier_frames = source.card.decisions, source.card.frames
@@ -145,6 +154,7 @@ def verify(name_or_path: str | Path) -> Card:
             raise ZooError(
                 f'{entry.folder or card.name}: {field} = "{name}" is not one of {", ".join(registry.names())}'
             )
+    _make_planner(card)
     read_entry(entry, download=False)
     return card
 
@@ -164,6 +174,38 @@ def download(name_or_address: str, again: bool = False) -> Path:
     if is_address(name_or_address) and name_or_address.endswith(".pt"):
         return fetch(name_or_address, load_tdmpc2_state_dict, again=again).path
     return locate_weights(find(name_or_address, download=True, again=again), download=True, again=again)
+
+
+def _agent_class(source: _Source) -> type[WorldModelAgent]:
+    """Look up the agent.
+
+    :raises UnknownNameError: (a ``ValueError``) if there is none of that name
+    :raises ZooError: if it has no world model
+    """
+    from dream_agents.agents.base import WorldModelAgent
+
+    found = agents.get(source.agent)
+    if not (isinstance(found, type) and issubclass(found, WorldModelAgent)):
+        raise ZooError(
+            f'{source.label}: agent = "{source.agent}" has no world model, whose weights an entry holds'
+        )
+    return found
+
+
+def _make_planner(card: Card) -> Planner:
+    """Make the planner of a card.
+
+    :raises UnknownNameError: (a ``ValueError``) if there is none of that name
+    :raises ZooError: if it does not take the card's options
+    """
+    try:
+        return make_planner(card.planner, **card.planner_kwargs)
+    except UnknownNameError:
+        raise
+    except Exception as error:  # options are a stranger's
+        raise ZooError(
+            f'"{card.name}": planner_kwargs = {card.planner_kwargs} can\'t be used: {error}'
+        ) from error
 
 
 def _read_entry(name_or_path: str | Path) -> _Source:
@@ -193,16 +235,19 @@ def _read_checkpoint(path: str | Path) -> _Source:
     file = Path(path)
     if isinstance(path, str) and is_address(path):
         file = fetch(path, load_tdmpc2_state_dict).path
-    state, size, obs_dim, action_dim, episodic, backbone = load_tdmpc2_state_dict(file)
+    found = load_tdmpc2_state_dict(file)
+    # A termination head counts where the task ends, which the environment tells; without one there is nothing to ask.
+    task = {} if found.episodic else {"episodic": False}
     return _Source(
         label=str(path),
-        agent=backbone,
-        state=state,
-        obs_shape=(obs_dim,),
-        action_dim=action_dim,
+        agent=found.backbone,
+        state=found.state_dict,
+        obs_shape=(found.obs_dim,),
+        action_dim=found.action_dim,
         environment=None,
-        fixed={"backbone": backbone, "model_size": size, "episodic": episodic},
+        fixed={"backbone": found.backbone, "model_size": found.size, **task},
         defaults={},
+        checkpoint=found,
     )
 
 

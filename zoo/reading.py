@@ -57,7 +57,7 @@ def locate_weights(entry: Entry, download: bool, again: bool = False) -> Path:
 def _read(path: Path, data: bytes, card: Card) -> dict[str, Tensor]:
     if card.format == "dream-agents":
         return unpack(data, path, card)
-    checkpoint = load_tdmpc2_state_dict(path, data)
+    checkpoint = load_tdmpc2_state_dict(path, data).for_task(card.network.episodic)
     _compare(checkpoint, path, card)
     return checkpoint.state_dict
 

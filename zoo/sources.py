@@ -14,7 +14,9 @@ EMBEDDED = "embedded"
 
 _SCHEMES = ("hf://", "https://", "http://")
 #: What a part of a path may be; none leads out of a folder or hides in it.
-_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+=%~-]*")
+_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+=%~-]{0,199}")
+_HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?|::1")
+_LONGEST = 1000
 _THIS_MACHINE = ("127.0.0.1", "localhost", "::1")
 
 
@@ -72,6 +74,8 @@ def parse_address(text: str) -> Address:
 
     :raises ZooError: if it is none, or its path would lead elsewhere
     """
+    if len(text) > _LONGEST:
+        raise ZooError(f'"{text[:80]}..." has {len(text)} characters; an address has {_LONGEST} at most')
     if text.startswith("hf://"):
         return _parse_hub(text)
     if text.startswith(_SCHEMES):
@@ -107,7 +111,14 @@ def _parse_web(text: str) -> WebAddress:
         raise ZooError(f'"{text}" is not an address: {error}') from error
     if parts.scheme != "https" and host not in _THIS_MACHINE:
         raise ZooError(f'"{text}" is not encrypted; use https://')
-    if not host or parts.query or parts.fragment or parts.username or parts.password:
+    if (
+        not host
+        or _HOST.fullmatch(host) is None
+        or parts.query
+        or parts.fragment
+        or parts.username
+        or parts.password
+    ):
         raise ZooError(f'"{text}" is not https://<host>/<path>, without user, query or fragment')
     _check_parts(text, parts.path.strip("/").split("/"))
     return WebAddress(text.rstrip("/"))
@@ -118,5 +129,5 @@ def _check_parts(text: str, parts: list[str]) -> None:
         if not _PART.fullmatch(part):
             raise ZooError(
                 f'"{text}" has "{part}" between its slashes; expected letters, digits and . _ + = % ~ -, '
-                "not starting with a dot or a dash"
+                "200 at most, not starting with a dot or a dash"
             )

@@ -12,9 +12,11 @@ since April 2025, names them, ``_Qs.params.0.weight``, and repeats them under fu
 from __future__ import annotations
 
 import io
+import re
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, BinaryIO, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -22,7 +24,8 @@ from torch import Tensor
 from dream_agents.models.bmpc import BMPCWorldModel
 from dream_agents.models.tdmpc import ImplicitWorldModel, TDMPCSize, TDMPCWorldModel
 from dream_agents.zoo.errors import ZooError
-from dream_agents.zoo.weights import check_finite, compare_shapes
+from dream_agents.zoo.official import UNREADABLE_REASON
+from dream_agents.zoo.weights import check_plain, check_weights, compare_shapes
 
 Layout = Literal["new", "old"]
 
@@ -40,6 +43,8 @@ _ENSEMBLES: dict[Layout, dict[str, str]] = {
 _LEAVES = ("weight", "bias", "ln.weight", "ln.bias")  # of a layer, in the order in which "old" counts them
 _REPEATED = ("_Qs.module.", "_detach_Qs.", "_detach_Qs_params.", "_target_Qs.module.")
 _TITLES = {"tdmpc2": "TD-MPC2", "bmpc": "BMPC"}
+#: Keys of a layout before the first release, which has the dynamics' layers in a list in a list.
+_BEFORE_RELEASE = re.compile(r"_dynamics\.\d+\.\d+\.")
 _BOOKKEEPING = ("__batch_size", "__device")  # of the containers, not tensors
 
 _MODELS: dict[str, type[ImplicitWorldModel]] = {"tdmpc2": TDMPCWorldModel, "bmpc": BMPCWorldModel}
@@ -66,11 +71,24 @@ class PublicCheckpoint(NamedTuple):
     episodic: bool
     backbone: str
 
+    def for_task(self, episodic: bool) -> PublicCheckpoint:
+        """Leave out a termination head that nothing ever asked, and so never trained.
+
+        Code of TD-MPC2 of 15 April to 2 May 2025 saved one for every task.
+
+        :param episodic: whether the task can end before its time limit
+        """
+        if episodic or not self.episodic:
+            return self
+        state = {key: v for key, v in self.state_dict.items() if not key.startswith("termination_head.")}
+        return self._replace(state_dict=state, episodic=False)
+
 
 def load_tdmpc2_state_dict(path: str | Path, data: bytes | None = None) -> PublicCheckpoint:
     """Read a single-task checkpoint for state observations, with ``torch.load(weights_only=True)``.
 
-    Sizes and backbone follow from the shapes.
+    Sizes and backbone follow from the shapes. ``episodic`` says that there is a termination head; whether it counts
+    depends on the task, see :meth:`PublicCheckpoint.for_task`.
 
     :param path: the file
     :param data: its contents, where they were read already
@@ -87,9 +105,8 @@ def load_tdmpc2_state_dict(path: str | Path, data: bytes | None = None) -> Publi
     expected = {key: tuple(value.shape) for key, value in _rename(model_state, layout).items()}
     found = {key: tuple(value.shape) for key, value in stored.items()}
     compare_shapes(found, expected, str(path), f"{_TITLES[backbone]} with {size}")
-    state = {key: stored[public_key(key, layout)].float() for key in model_state}
-    for key, value in state.items():
-        check_finite(f"{path}: {public_key(key, layout)}", value)
+    names = {key: public_key(key, layout) for key in model_state}
+    state = {key: check_weights(f"{path}: {name}", stored[name]) for key, name in names.items()}
     return PublicCheckpoint(state, size, obs_dim, action_dim, episodic, backbone)
 
 
@@ -135,29 +152,46 @@ def to_tdmpc2_state_dict(world_model: ImplicitWorldModel, layout: Layout = "new"
 def _read(path: Path, content: bytes | None) -> dict[str, Tensor]:
     """Read the tensors that say something, and refuse models that are not ours."""
     try:
-        file = path if content is None else io.BytesIO(content)
-        data: Any = torch.load(file, map_location="cpu", weights_only=True)
+        with path.open("rb") if content is None else io.BytesIO(content) as file:
+            _check_archive(file)
+            data: Any = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file can fail anywhere in the unpickler
         reason = str(error).partition("\n")[0]
         raise ZooError(f"{path} is not a checkpoint that can be read as plain weights: {reason}") from error
     state = data.get("model", data) if isinstance(data, dict) else data
     if not isinstance(state, dict) or not all(isinstance(key, str) for key in state):
         raise ZooError(f"{path} holds a {type(state).__name__}, not a dictionary of named weights")
-    state = {key: value for key, value in state.items() if not key.endswith(_BOOKKEEPING)}
+    state = {
+        key: value
+        for key, value in state.items()
+        if not key.endswith(_BOOKKEEPING) and not key.startswith(_REPEATED)
+    }
     for key, value in state.items():
-        if not isinstance(value, Tensor):
-            raise ZooError(f"{path}: {key} is a {type(value).__name__}, not a tensor")
-        if not value.is_meta and value.numel() * value.element_size() > value.untyped_storage().nbytes():
-            raise ZooError(
-                f"{path}: {key} has shape {tuple(value.shape)}, but fewer numbers are stored for it"
-            )
+        check_plain(f"{path}: {key}", value)
+    if any(_BEFORE_RELEASE.match(key) for key in state):
+        raise ZooError(f"{path} is {UNREADABLE_REASON}")
     if any(key.startswith(("_task_emb.", "_action_masks")) for key in state):
         raise ZooError(
             f"{path} is a multi-task checkpoint (it has a task embedding); single-task ones can be read"
         )
     if any(key.startswith("_encoder.rgb.") for key in state):
         raise ZooError(f"{path} takes images; checkpoints for state observations can be read")
-    return {key: value for key, value in state.items() if not key.startswith(_REPEATED)}
+    return state
+
+
+def _check_archive(file: BinaryIO) -> None:
+    """Refuse archives that unpack to more than they are, which PyTorch would do; it packs nothing itself.
+
+    :raises ValueError: if it is one
+    """
+    if not zipfile.is_zipfile(file):
+        file.seek(0)
+        return
+    with zipfile.ZipFile(file) as archive:
+        packed = [entry for entry in archive.infolist() if entry.file_size != entry.compress_size]
+    if packed:
+        raise ValueError(f"{packed[0].filename} in it is compressed, which torch.save never does")
+    file.seek(0)
 
 
 def _take_ranges(stored: dict[str, Tensor], backbone: str, path: Path) -> None:
@@ -188,9 +222,10 @@ def _infer_sizes(stored: Mapping[str, Tensor], layout: Layout, path: Path) -> tu
     latent_dim, _ = shape(f"_encoder.state.{layers - 1}.weight", 2)
     mlp_dim, z_action_dim = shape("_dynamics.0.weight", 2)
     num_values, _, value_dim = shape("_Qs.params.0.weight" if layout == "new" else "_Qs.params.0", 3)
-    size = TDMPCSize(enc_dim, mlp_dim, latent_dim, layers, num_values)
-    if latent_dim % size.simnorm_dim != 0:
-        raise ZooError(f"{path}: the latent's width {latent_dim} is not a multiple of {size.simnorm_dim}")
+    try:
+        size = TDMPCSize(enc_dim, mlp_dim, latent_dim, layers, num_values)
+    except ValueError as error:
+        raise ZooError(f"{path}: {error}") from error
     if z_action_dim <= latent_dim:
         raise ZooError(
             f"{path}: _dynamics.0.weight takes {z_action_dim} numbers, which leaves no action beside the latent's "

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
 from torch import Tensor
@@ -24,6 +23,9 @@ from dream_agents.zoo.errors import ZooError
 from dream_agents.zoo.files import checksum
 
 _TARGET = "target_"
+
+#: What weights with fractions may be stored as.
+_FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 def get_size_class(backbone: str) -> Any:
@@ -73,7 +75,10 @@ def make_size(backbone: str, model_size: Mapping[str, int]) -> Any:
             f"network.model_size has the fields {sorted(model_size)}; {size_class.__name__} of the backbone "
             f'"{backbone}" has {sorted(expected)}'
         )
-    return size_class(**model_size)
+    try:
+        return size_class(**model_size)
+    except Exception as error:  # of another package, too
+        raise ZooError(f"network.model_size = {dict(model_size)} can't be used: {error}") from error
 
 
 def build_world_model(network: Network, backbone: str) -> WorldModel:
@@ -91,7 +96,7 @@ def build_world_model(network: Network, backbone: str) -> WorldModel:
             episodic=network.episodic,
             **network.options,
         )
-    except (TypeError, ValueError, RuntimeError) as error:
+    except Exception as error:  # sizes and options are a stranger's, and may fail anywhere in the networks
         raise ZooError(
             f"the card's network can't be made with the backbone \"{backbone}\": {error}"
         ) from error
@@ -144,17 +149,42 @@ def unpack(data: bytes, path: Path, card: Card) -> dict[str, Tensor]:
     """
     try:
         tensors = load_safetensors(data)
-    except SafetensorError as error:
+    except Exception as error:  # kinds of numbers that the library knows and PyTorch does not are a KeyError
         raise ZooError(f"{path} is not a safetensors file: {error}") from error
     with torch.device("meta"):
         expected = build_world_model(card.network, card.backbone).state_dict()
     compare_shapes(_shapes(tensors), _shapes(_stored(expected)), str(path), "its card's network")
     for key, tensor in tensors.items():
-        if tensor.is_floating_point() != expected[key].is_floating_point():
-            raise ZooError(f"{path}: {key} is {tensor.dtype}, the network's is {expected[key].dtype}")
-        check_finite(f"{path}: {key}", tensor)
+        kind = expected[key].dtype
+        if tensor.dtype != kind and not (kind in _FLOATS and tensor.dtype in _FLOATS):
+            raise ZooError(f"{path}: {key} is {tensor.dtype}, the network's is {kind}")
+        tensors[key] = tensor.to(kind)
+        check_finite(f"{path}: {key}", tensors[key])
     sources = {key: key if key in tensors else key.removeprefix(_TARGET) for key in expected}
-    return {key: tensors[source].to(expected[key].dtype) for key, source in sources.items()}
+    return {key: tensors[source].clone() for key, source in sources.items()}
+
+
+def check_plain(name: str, tensor: object) -> None:
+    """Check that something is a tensor whose numbers are all stored, as they are.
+
+    :param name: what it is, for the message
+    :param tensor: what was read from a file that need not be a tensor, or may be one that computes what it holds
+    :raises ZooError: naming its kind if it is not
+    """
+    if type(tensor) not in (Tensor, torch.nn.Parameter):
+        raise ZooError(f"{name} is a {type(tensor).__name__}, not a tensor")
+    assert isinstance(tensor, Tensor)
+    if tensor.layout != torch.strided or tensor.is_nested or tensor.is_quantized or tensor.is_meta:
+        kind = (
+            "without numbers"
+            if tensor.is_meta
+            else "quantized"
+            if tensor.is_quantized
+            else f"{tensor.layout}"
+        )
+        raise ZooError(f"{name} is a tensor of another kind ({kind}) than weights are")
+    if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+        raise ZooError(f"{name} has shape {tuple(tensor.shape)}, but fewer numbers are stored for it")
 
 
 def compare_shapes(
@@ -176,6 +206,20 @@ def compare_shapes(
     if problems:
         more = f", and {len(problems) - 5} more" if len(problems) > 5 else ""
         raise ZooError(f"{file} does not fit {other}: {'; '.join(problems[:5])}{more}")
+
+
+def check_weights(name: str, tensor: Tensor) -> Tensor:
+    """Return weights in float32.
+
+    :param name: what they are, for the message
+    :param tensor: the weights
+    :raises ZooError: if they are numbers of another kind, infinite or not numbers
+    """
+    if tensor.dtype not in _FLOATS:
+        raise ZooError(f"{name} is {tensor.dtype}, not numbers with fractions as weights are")
+    weights = tensor.float()
+    check_finite(name, weights)
+    return weights
 
 
 def check_finite(name: str, tensor: Tensor) -> None:

@@ -19,6 +19,7 @@ from stable_baselines3.common.type_aliases import (
 )
 from stable_baselines3.common.vec_env import VecEnv
 
+from dream_agents.agents.keywords import explaining_memory, require_env
 from dream_agents.agents.learning_rate import make_schedule
 from dream_agents.agents.planner_roles import PlannerRoles
 from dream_agents.agents.policy import WorldModelPolicy
@@ -91,6 +92,7 @@ class WorldModelAgent(PlannerRoles, UpdatingAgent):
         "WorldModelPolicy": WorldModelPolicy,
         "MlpPolicy": WorldModelPolicy,
         "CnnPolicy": WorldModelPolicy,
+        "MultiInputPolicy": WorldModelPolicy,
     }
     policy: WorldModelPolicy
     #: name of the zoo's entry whose weights this agent began with
@@ -146,6 +148,8 @@ class WorldModelAgent(PlannerRoles, UpdatingAgent):
     ):
         if isinstance(env, str) and env in self.policy_aliases:
             env, policy = policy, env  # type: ignore[assignment]  # Stable-Baselines3's order of these two
+        if _init_setup_model:
+            require_env(type(self), env)
         learning_rate = make_schedule(learning_rate)
         check_numbers(
             n_steps=n_steps,
@@ -239,7 +243,8 @@ class WorldModelAgent(PlannerRoles, UpdatingAgent):
             "planner": self._planner,
             "seed": self.seed or 0,
         }
-        super()._setup_model()
+        with explaining_memory(self.buffer_size):
+            super()._setup_model()
         self.policy_kwargs = user_kwargs
         self.generators = {name: torch.Generator(self.device) for name in ("learner", "planner")}
         for generator in self.generators.values():

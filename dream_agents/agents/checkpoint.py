@@ -15,14 +15,18 @@ from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
+from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 
+from dream_agents.agents.plain_weights import pack_weights
 from dream_agents.agents.training_state import Checkpointable, set_training_state, training_state
 from dream_agents.replay.arrays import replay_arrays, set_replay_arrays
 
 _PREFIX, _UNFINISHED, _REPLACED = "checkpoint_", ".unfinished_", ".replaced_"
 AGENT_FILE, _REPLAY, _STATE, _MANIFEST = "agent.zip", "replay.npz", "state.pt", "manifest.json"
 _FILES = (AGENT_FILE, _REPLAY, _STATE)
+#: Weights and counters without pickle; checkpoints of version 0.1 lack them.
+WEIGHTS_FILE = "weights.safetensors"
 
 
 class CheckpointError(ValueError):
@@ -35,6 +39,8 @@ class _Manifest(NamedTuple):
     decisions: int
     #: "bytes" and "sha256" by name
     files: dict[str, dict[str, Any]]
+    #: name of the agent's class; None in checkpoints of version 0.1 and before
+    agent: str | None = None
 
 
 class CheckpointCallback(BaseCallback):
@@ -78,6 +84,8 @@ class CheckpointCallback(BaseCallback):
     def _save(self) -> None:
         try:
             path = save_checkpoint(cast("Checkpointable", self.model), self.folder, self.keep)
+        except ChildProcessError:
+            raise  # environments that have died, not the disk
         except OSError as error:
             warnings.warn(
                 f"no checkpoint was written to {self.folder} at decision {self._last_save}: {error}; older ones are "
@@ -112,9 +120,11 @@ def save_checkpoint(agent: Checkpointable, folder: str | Path, keep: int = 2) ->
     unfinished.mkdir(parents=True)
     try:
         _write_files(agent, unfinished)
-        files = {name: _describe(unfinished / name) for name in _FILES}
-        manifest = _Manifest(_next_number(folder), agent.num_timesteps, files)
-        (unfinished / _MANIFEST).write_text(json.dumps(manifest._asdict(), indent=1))
+        files = {name: _describe(unfinished / name) for name in (*_FILES, WEIGHTS_FILE)}
+        manifest = _Manifest(_next_number(folder), agent.num_timesteps, files, type(agent).__name__)
+        content = manifest._asdict()
+        content["sha256"] = _checksum_of(content)
+        (unfinished / _MANIFEST).write_text(json.dumps(content, indent=1))
         for path in (*unfinished.iterdir(), unfinished):
             _flush(path)
         _put_in_place(unfinished, final, manifest.number)
@@ -203,6 +213,7 @@ def _write_files(agent: Checkpointable, folder: Path) -> None:
     torch.save(training_state(agent), state_file)
     (folder / AGENT_FILE).write_bytes(agent_file.getbuffer())
     (folder / _STATE).write_bytes(state_file.getbuffer())
+    (folder / WEIGHTS_FILE).write_bytes(pack_weights(cast(BaseAlgorithm, agent)))
     np.savez(folder / _REPLAY, **replay_arrays(agent.replay_buffer))  # type: ignore[arg-type]
 
 
@@ -242,12 +253,35 @@ def _discard(checkpoint: Path) -> None:
 
 
 def _read_manifest(checkpoint: Path) -> _Manifest:
+    """Read a manifest; those that were written before it had a checksum of its own and an agent lack both."""
     try:
         content = json.loads((checkpoint / _MANIFEST).read_text())
-        files = {name: {key: content["files"][name][key] for key in ("bytes", "sha256")} for name in _FILES}
-        return _Manifest(int(content["number"]), int(content["decisions"]), files)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        checksum = content.pop("sha256", None)
+        names = set(_Manifest._fields) if checksum is not None else set(_Manifest._fields) - {"agent"}
+        if content.keys() != names or (checksum is not None and checksum != _checksum_of(content)):
+            raise ValueError("it was changed")
+        listed = [*_FILES, *(name for name in content["files"] if name == WEIGHTS_FILE)]
+        files = {name: {key: content["files"][name][key] for key in ("bytes", "sha256")} for name in listed}
+        return _Manifest(int(content["number"]), int(content["decisions"]), files, content.get("agent"))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointError(f"{_MANIFEST} is missing or damaged ({error!r})") from error
+
+
+def _checksum_of(content: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def check_agent(checkpoint: Path, agent: type) -> None:
+    """Check that a checkpoint is of an agent's class; those of version 0.1 do not say it.
+
+    :raises ValueError: if another one wrote it
+    """
+    wrote = _read_manifest(checkpoint).agent
+    if wrote is not None and wrote != agent.__name__:
+        raise ValueError(
+            f"{checkpoint} was written by {wrote}, not {agent.__name__}: go on with {wrote}.load_checkpoint. To act, "
+            f"{agent.__name__}.load of its {AGENT_FILE} may do"
+        )
 
 
 def _write_order(checkpoint: Path) -> float:

@@ -171,6 +171,14 @@ class WorldModelPolicy(BasePolicy):
             )
         return tensor
 
+    def forward(self, obs: torch.Tensor | np.ndarray, deterministic: bool = False) -> torch.Tensor:
+        """Plan actions in [-1, 1], as Stable-Baselines3's off-policy ones do; :meth:`predict` gives the environment's.
+
+        :param obs: a batch of observations
+        :param deterministic: leave out exploration noise
+        """
+        return self._predict(torch.as_tensor(obs), deterministic)
+
     def _predict(
         self, observation: torch.Tensor | dict[str, torch.Tensor], deterministic: bool = False
     ) -> torch.Tensor:

@@ -9,9 +9,11 @@ from typing import Any
 
 import stable_baselines3
 import torch
+from gymnasium import spaces
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv
 
+from dream_agents.agents.keywords import explaining_memory, require_env
 from dream_agents.agents.saving import SavedAgent
 from dream_agents.agents.task import TrainingTask, check_obs_type
 from dream_agents.registry import UnknownNameError
@@ -34,6 +36,21 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 #: Frames of random actions before the first update, where a preset has them.
 RANDOM_FRAMES = {"paper": 5000}
+
+
+def _check_policy(policy: str | type[BasePolicy] | None, space: spaces.Space[Any]) -> None:
+    """Raise a ValueError that says what to do where Stable-Baselines3's policy is for other observations."""
+    images = len(space.shape or ()) == 3
+    if policy == "CnnPolicy" and not images:
+        raise ValueError(
+            f'"CnnPolicy" is for images, and the environment observes {space}; leave the policy out, or pass '
+            'obs_type="pixels"'
+        )
+    if policy == "MultiInputPolicy" and not isinstance(space, spaces.Dict):
+        raise ValueError(
+            f'"MultiInputPolicy" is for dictionaries, and what is learned from here is {space}: dictionaries are '
+            "flattened; leave the policy out"
+        )
 
 
 class PlainTask:
@@ -107,9 +124,12 @@ class SAC(SavedAgent, stable_baselines3.SAC):
             kwargs.get("policy_kwargs") or {}
         )
         self._action_repeat, self._frame_stack = 1, 1
+        if kwargs.get("_init_setup_model", True):
+            require_env(type(self), env)
         if env is not None:
             env = self.task.make(env, monitor_wrapper)
             self._action_repeat = task_info(env).action_repeat
+            _check_policy(policy, env.observation_space)
             if preset in RANDOM_FRAMES:
                 keywords.setdefault("learning_starts", RANDOM_FRAMES[preset] // self._action_repeat)
         super().__init__(
@@ -121,7 +141,8 @@ class SAC(SavedAgent, stable_baselines3.SAC):
 
     def _setup_model(self) -> None:
         self._read_task()
-        super()._setup_model()
+        with explaining_memory(self.buffer_size):
+            super()._setup_model()
 
     def _read_task(self) -> None:
         check_obs_type(self.task.obs_type, self.observation_space)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import inspect
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 from zipfile import BadZipFile, ZipFile
@@ -14,12 +15,15 @@ from stable_baselines3.common.type_aliases import GymEnv
 
 from dream_agents.agents.checkpoint import (
     AGENT_FILE,
+    check_agent,
     newest_good_checkpoint,
     restore_training_state,
     save_checkpoint,
 )
 from dream_agents.agents.collecting import CollectingAgent
+from dream_agents.agents.keywords import explain_misplaced, parameters_of
 from dream_agents.agents.task import TrainingTask
+from dream_agents.registry import UnknownNameError
 from dream_agents.wrappers import task_info
 from dream_agents.wrappers.watched import watch
 
@@ -41,6 +45,11 @@ class SavedAgent(CollectingAgent):
     #: the agent's own random streams by name; none if it draws from the global one
     generators: Mapping[str, torch.Generator]
     _action_repeat: int
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+        """Explain keyword arguments that belong to a part of the agent; Python's own error names a base class."""
+        explain_misplaced(cls, kwargs)
+        return super().__new__(cls)
 
     @property
     def env_frames(self) -> int:
@@ -69,10 +78,12 @@ class SavedAgent(CollectingAgent):
     ) -> SelfSavedAgent:
         """Load what :meth:`save` wrote. See Stable-Baselines3's ``load``.
 
+        The file holds pickled objects, so it can run code: load only those that you trust.
+
         :param env: also an environment id, made with the options that were saved (``env_kwargs`` if the id is the
             same)
         :param kwargs: keyword arguments of the agent that replace the saved ones
-        :raises ValueError: for those that decide which weights there are, and for files of other agents
+        :raises ValueError: for those that decide which weights there are, unknown ones, and files of other agents
         """
         saved = read_attributes(path)
         task: TrainingTask = saved["task"]
@@ -80,6 +91,7 @@ class SavedAgent(CollectingAgent):
             task = task.changed_to(
                 env, **{name: kwargs.pop(name) for name in _TASK_OPTIONS if name in kwargs}
             )
+        check_known(cls, kwargs)
         attributes = cls._attributes_to_load(path, saved, kwargs)
         agent = super().load(path, None if env is None else task.make(env), **attributes)
         agent.task = task
@@ -113,6 +125,8 @@ class SavedAgent(CollectingAgent):
     ) -> SelfSavedAgent:
         """Go on from the newest good checkpoint; bad ones are named in a warning.
 
+        It holds pickled objects, so it can run code: load only your own.
+
         Continue with ``learn(more_decisions, reset_num_timesteps=False)``. Weights, optimizers, replay and random
         states of agent and process go on as they were. So do the environments of a world-model agent, with the next
         episode. Those of SAC have no state that could be saved: they get a new seed, made of the agent's and its
@@ -122,8 +136,10 @@ class SavedAgent(CollectingAgent):
         :param env: needed where the agent was not made with an environment id
         :param kwargs: as for :meth:`load`
         :raises FileNotFoundError: if no checkpoint is good
+        :raises ValueError: if another agent wrote it, and for keyword arguments that the agent does not have
         """
         checkpoint = newest_good_checkpoint(folder)
+        check_agent(checkpoint, cls)
         if env is None:
             env = read_attributes(checkpoint / AGENT_FILE)["task"].env
         agent = cls.load(checkpoint / AGENT_FILE, env, **kwargs)
@@ -137,6 +153,20 @@ class SavedAgent(CollectingAgent):
         if self.env is not None and self.seed is not None:
             seeds = np.random.SeedSequence([self.seed, self.num_timesteps])
             self.env.seed(int(seeds.generate_state(1)[0]) // 2)
+
+
+def check_known(agent: type, given: Iterable[str]) -> None:
+    """Check the names of keyword arguments of ``load``.
+
+    :param agent: the agent's class
+    :param given: the names
+    :raises UnknownNameError: (a ``ValueError``) for one that neither the agent nor Stable-Baselines3's ``load`` has
+    """
+    known = {*inspect.signature(OffPolicyAlgorithm.load).parameters, *parameters_of(agent)}
+    known -= {"path", "env", "kwargs"}
+    for name in given:
+        if name not in known:
+            raise UnknownNameError(f"option of {agent.__name__}", name, sorted(known))
 
 
 def read_attributes(path: str | Path | Any) -> dict[str, Any]:

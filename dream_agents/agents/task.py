@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass, field
 from functools import partial
+from numbers import Real
 from typing import Any
 
 import gymnasium as gym
@@ -148,10 +149,16 @@ def check_numbers(
     gamma: float | None,
 ) -> None:
     """Raise a ValueError that names the option and its range unless each number makes sense."""
+    every = train_freq[0] if isinstance(train_freq, tuple | list) and train_freq else train_freq
+    rate = None if callable(learning_rate) else learning_rate
+    numbers = {"n_steps": n_steps, "batch_size": batch_size, "learning_rate": rate, "train_freq": every}
+    numbers |= {"learning_starts": learning_starts, "tau": tau, "gamma": gamma}
+    for name, value in numbers.items():
+        if value is not None and (not isinstance(value, Real) or isinstance(value, bool)):
+            form = '; write a number, or e.g. (1, "episode")' if name == "train_freq" else "; write a number"
+            raise ValueError(f"{name}={value!r} is a {type(value).__name__}{form}")
     if n_steps != 1:
         raise ValueError(f"n_steps={n_steps}: the targets of world models have one step; leave n_steps at 1")
-    every = train_freq[0] if isinstance(train_freq, tuple) else train_freq
-    rate = None if callable(learning_rate) else learning_rate
     for name, value in {"batch_size": batch_size, "learning_rate": rate, "train_freq": every}.items():
         if value is not None and value <= 0:
             raise ValueError(f"{name}={value} must be above 0")

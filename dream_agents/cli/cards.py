@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -45,14 +46,14 @@ def card_folder(source: str, env: str | None = None) -> Path:
 
     if not is_entry(source):
         raise ValueError(
-            f"--update-card: {source} has no card; make it an entry of the zoo first: dream-agents zoo export {source} "
-            "FOLDER"
+            f"--update-card: {source} has no card; make it an entry of the zoo first: dream-agents zoo export "
+            f"{shlex.quote(source)} FOLDER"
         )
     entry = find(source)
     if entry.folder is None or is_address(source):
         raise ValueError(
             f"--update-card: the card of {source} is not a file of yours; make a copy: dream-agents zoo export "
-            f"{source} FOLDER"
+            f"{shlex.quote(source)} FOLDER"
         )
     if env is not None and resolve(env)[1] != entry.card.environment:
         raise ValueError(f"--update-card: the card of {source} is about {entry.card.environment}, not {env}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -52,8 +53,12 @@ def demo(
     console.print(results_table(results))
     _film(model, video, seed)
     say("")
-    say(f"Train one yourself:  dream-agents train {card.environment} --model-size 1M --eval-every 5000")
-    say(f"Compare planners:    dream-agents eval {name} --planner dream,policy --set dream.iterations=2")
+    say(
+        f"Train one yourself:  dream-agents train {shlex.quote(card.environment)} --model-size 1M --eval-every 5000"
+    )
+    say(
+        f"Compare planners:    dream-agents eval {shlex.quote(name)} --planner dream,policy --set dream.iterations=2"
+    )
     say("Read on:             docs/quickstart.md, docs/planners.md, and `dream-agents --help`")
 
 

@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 
 Sources = Annotated[
     list[str],
-    typer.Argument(metavar="MODEL...", help="Names in the zoo, runs' folders, saved .zips, or checkpoints."),
+    typer.Argument(
+        metavar="MODEL...",
+        help="Names in the zoo, runs' folders, checkpoints; or .zips that you trust, since they hold pickles.",
+    ),
 ]
 Env = Annotated[str | None, typer.Option(help="Environment's id. Default: what each model was trained in.")]
 Planners = Annotated[

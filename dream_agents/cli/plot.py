@@ -54,6 +54,12 @@ def _draw_curves(sources: list[Path], published: Path | None, task: str | None, 
     from dream_agents.evaluation import plot_learning_curve
     from dream_agents.runs import read_settings
 
+    for run in runs:
+        if not run.exists():
+            raise FileNotFoundError(
+                f"there is no {run}; name runs' folders, as `dream-agents train` makes them, or their "
+                "evaluations.csv or episodes.csv"
+            )
     if task is None:
         task = read_settings(sources[0] if sources[0].is_dir() else sources[0].parent).env
     labels = {str(source) if source.is_dir() else str(source.parent): source for source in sources}

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from dream_agents.cli.console import say
+from dream_agents.runs.final import save_final
+from dream_agents.runs.settings import resume_command
 
 if TYPE_CHECKING:
     from dream_agents.agents.base import WorldModelAgent
@@ -31,7 +36,10 @@ EvalEpisodes = Annotated[int | None, typer.Option(help="Episodes of an evaluatio
 CheckpointEvery = Annotated[
     int | None, typer.Option(help="Decisions between checkpoints; 0 for none. Default: 25000.")
 ]
-Resume = Annotated[bool, typer.Option("--resume", help="Continue the run in the folder.")]
+Resume = Annotated[
+    bool,
+    typer.Option("--resume", help="Continue the run in the folder, one of yours: checkpoints hold pickles."),
+]
 Set = Annotated[
     list[str] | None,
     typer.Option(
@@ -88,8 +96,8 @@ def _settle(
 ) -> tuple[RunSettings, Path, bool]:
     """Fill in what is not given; return settings, folder and whether there is a checkpoint to go on from."""
     from dream_agents.agents.checkpoint import find_checkpoints
-    from dream_agents.runs import ARGS, CHECKPOINTS, RunSettings
-    from dream_agents.runs.settings import resume_command, settings_to_resume
+    from dream_agents.runs import ARGS, CHECKPOINTS, FINAL, RunSettings
+    from dream_agents.runs.settings import settings_to_resume
     from dream_agents.wrappers import describe
 
     if "env" in given:
@@ -109,7 +117,7 @@ def _settle(
         given["decisions"] = frames // describe(env).action_repeat
     settings = settings_to_resume(folder, given) if resume else RunSettings(**given)
     goes_on = resume and bool(find_checkpoints(folder / CHECKPOINTS))
-    if resume and not goes_on:
+    if resume and not goes_on and not (folder / FINAL).exists():
         say(f"the run in {folder} stopped before its first checkpoint; it starts over")
     return settings, folder, goes_on
 
@@ -123,6 +131,39 @@ def _full_id(name: str) -> str:
 
 
 def _run(settings: RunSettings, folder: Path, resume: bool) -> None:
+    """Make the run, or go on with it, as the only writer of its folder."""
+    from dream_agents.cli.resuming import check_same_run, is_finished
+    from dream_agents.files import only_writer
+    from dream_agents.runs import ARGS, CHECKPOINTS, FINAL, write_settings
+
+    with ExitStack() as stack:
+        was_there, had_run = folder.exists(), (folder / ARGS).exists()
+        if was_there:  # mistakes leave no new folder
+            stack.enter_context(only_writer(folder))
+        if had_run and is_finished(folder, settings):
+            say(f"the run is finished: {folder / FINAL} has its decisions; more --decisions make it longer")
+            return
+        model = _make_agent(settings, folder / CHECKPOINTS if resume else None)
+        if resume:
+            check_same_run(folder, settings, model)
+            say(f"going on from decision {model.num_timesteps}")
+        if not was_there:
+            stack.enter_context(only_writer(folder))
+        if not had_run and (folder / ARGS).exists():
+            raise ValueError(f"another process has just started a run in {folder}; choose another --out")
+        write_settings(folder, settings, _keywords(settings))
+        try:
+            _learn(model, settings, folder, resume)
+        except ChildProcessError as error:
+            command = resume_command(folder)
+            raise ChildProcessError(f"{error}; continue from the last checkpoint with `{command}`") from error
+        finally:
+            assert model.env is not None
+            model.env.close()
+
+
+def _learn(model: WorldModelAgent | SAC, settings: RunSettings, folder: Path, resume: bool) -> None:
+    """Learn up to the end, and write down what there is then, or when the user stops it."""
     from stable_baselines3.common.callbacks import BaseCallback, CallbackList
     from stable_baselines3.common.logger import configure
 
@@ -130,15 +171,10 @@ def _run(settings: RunSettings, folder: Path, resume: bool) -> None:
     from dream_agents.cli.display import ShowTraining, TrainingDisplay
     from dream_agents.cli.stopping import StopOnRequest, TrainingStoppedError, stopping_in_order
     from dream_agents.evaluation.training_log import TrainingLog
-    from dream_agents.runs import CHECKPOINTS, TENSORBOARD, write_settings
-    from dream_agents.runs.settings import resume_command
+    from dream_agents.runs import CHECKPOINTS, TENSORBOARD
 
-    model = _make_agent(settings, folder / CHECKPOINTS if resume else None)
-    write_settings(folder, settings)
     done = model.num_timesteps
     left = max(0, settings.decisions - done)
-    if resume:
-        say(f"going on from decision {done}")
     model.set_logger(configure(str(folder / TENSORBOARD), ["tensorboard"]))
     with TrainingDisplay(settings.decisions, done) as display:
         shown, stop = ShowTraining(display), StopOnRequest()
@@ -150,11 +186,9 @@ def _run(settings: RunSettings, folder: Path, resume: bool) -> None:
         try:
             with stopping_in_order(stop):
                 model.learn(left, CallbackList(callbacks), log_interval=1, reset_num_timesteps=not resume)
-            if left and settings.checkpoint_every:  # so that the run can be made longer
-                model.save_checkpoint(folder / CHECKPOINTS)
-            _finish(model, settings, folder)
+            _finish(model, settings, folder, with_checkpoint=bool(left and settings.checkpoint_every))
         except TrainingStoppedError:
-            say(f"checkpoint: {model.save_checkpoint(folder / CHECKPOINTS)}")
+            _write_checkpoint(model, folder / CHECKPOINTS)
             say(f"stopped at decision {model.num_timesteps}; continue with `{resume_command(folder)}`")
             raise typer.Exit(130) from None
         except KeyboardInterrupt:
@@ -163,8 +197,17 @@ def _run(settings: RunSettings, folder: Path, resume: bool) -> None:
         finally:
             log.close()
             model.logger.close()
-            assert model.env is not None
-            model.env.close()
+
+
+def _write_checkpoint(model: WorldModelAgent | SAC, checkpoints: Path) -> None:
+    """Write a checkpoint before the run stops, or say why there is none."""
+    try:
+        say(f"checkpoint: {model.save_checkpoint(checkpoints)}")
+    except OSError as error:
+        say(
+            f"no checkpoint could be written to {checkpoints} ({error}); older ones are still there",
+            style="red",
+        )
 
 
 def _make_agent(settings: RunSettings, checkpoints: Path | None) -> WorldModelAgent | SAC:
@@ -172,14 +215,30 @@ def _make_agent(settings: RunSettings, checkpoints: Path | None) -> WorldModelAg
 
     :raises ValueError: for options that the agent does not have or take
     """
-    from dream_agents.cli.options import agent_keywords, check_device, naming_unchecked_options
-    from dream_agents.cli.signatures import check_names, keywords_of
+    from dream_agents.cli.options import check_device, naming_unchecked_options
     from dream_agents.registry import agents
 
     check_device(settings.device)
     agent: type[WorldModelAgent | SAC] = agents.get(settings.agent)
     if checkpoints is not None:
         return agent.load_checkpoint(checkpoints, device=settings.device)
+    keywords = _keywords(settings)
+    with naming_unchecked_options(settings.options):
+        return agent(
+            settings.env, seed=settings.seed, n_envs=settings.n_envs, device=settings.device, **keywords
+        )
+
+
+def _keywords(settings: RunSettings) -> dict[str, Any]:
+    """Turn settings into the agent's keyword arguments, without those that every agent has.
+
+    :raises ValueError: for options that the agent does not have or take
+    """
+    from dream_agents.cli.options import agent_keywords
+    from dream_agents.cli.signatures import check_names, keywords_of
+    from dream_agents.registry import agents
+
+    agent: type[WorldModelAgent | SAC] = agents.get(settings.agent)
     keywords = agent_keywords(settings.agent, settings.options, settings.planner)
     for name in ("model_size", "planner"):
         value = getattr(settings, name)
@@ -189,24 +248,43 @@ def _make_agent(settings: RunSettings, checkpoints: Path | None) -> WorldModelAg
                 raise ValueError(f'{option}: the agent "{settings.agent}" has no world model; leave it out')
             check_names(f'the agent "{settings.agent}"', [name], keywords_of(agent))
             keywords[name] = value
-    with naming_unchecked_options(settings.options):
-        return agent(
-            settings.env, seed=settings.seed, n_envs=settings.n_envs, device=settings.device, **keywords
-        )
+    return keywords
 
 
-def _finish(model: WorldModelAgent | SAC, settings: RunSettings, folder: Path) -> None:
-    """Save the model, draw the learning curve, and say what is where."""
+def _finish(model: WorldModelAgent | SAC, settings: RunSettings, folder: Path, with_checkpoint: bool) -> None:
+    """Write the last checkpoint, so that the run can be made longer, the model and its curve; say what is where.
+
+    What can't be written, on a full disk for instance, keeps nothing else from being written.
+
+    :raises OSError: at the end, naming what could not be written
+    """
     from dream_agents.evaluation import plot_learning_curve
-    from dream_agents.runs import CURVE, FINAL
+    from dream_agents.runs import CHECKPOINTS, CURVE, FINAL
 
-    unfinished = folder / f".unfinished-{FINAL}"
-    model.save(unfinished)
-    unfinished.replace(folder / FINAL)
-    say(f"{model.num_timesteps} decisions ({model.env_frames} frames); the model is in {folder / FINAL}")
-    try:
-        plot_learning_curve({folder.name: folder}, folder / CURVE, settings.env)
-        say(f"learning curve: {folder / CURVE}")
-    except ValueError:
-        say("no episode came to its end, so there is no learning curve")
-    say(f"evaluate it with `dream-agents eval {folder}`")
+    missing = []
+
+    @contextmanager
+    def attempt(path: Path) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            missing.append(f"{path} ({error})")
+
+    if with_checkpoint:
+        with attempt(folder / CHECKPOINTS):
+            model.save_checkpoint(folder / CHECKPOINTS)
+    with attempt(folder / FINAL):
+        save_final(model, folder)
+        say(f"{model.num_timesteps} decisions ({model.env_frames} frames); the model is in {folder / FINAL}")
+    with attempt(folder / CURVE):
+        try:
+            plot_learning_curve({folder.name: folder}, folder / CURVE, settings.env)
+            say(f"learning curve: {folder / CURVE}")
+        except ValueError:
+            say("no episode came to its end, so there is no learning curve")
+    if missing:
+        raise OSError(
+            f"could not be written: {'; '.join(missing)}. Make room, then go on from the last checkpoint with "
+            f"`{resume_command(folder)}`"
+        )
+    say(f"evaluate it with `{shlex.join(['dream-agents', 'eval', str(folder)])}`")

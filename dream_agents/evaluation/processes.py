@@ -17,9 +17,9 @@ import torch
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import CloudpickleWrapper
 
-Maker = Callable[[], gym.Env[Any, Any]]
+from dream_agents.wrappers.processes import describe_exit, end_processes
 
-_ENDED = "a process with environments has ended by itself, killed perhaps for want of memory"
+Maker = Callable[[], gym.Env[Any, Any]]
 
 
 class EnvProcesses(VecEnv):
@@ -42,7 +42,7 @@ class EnvProcesses(VecEnv):
         context: Any = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
         self._connections: list[Connection] = []
         self._processes: list[Any] = []
-        self._pending, self._closed = False, False
+        self._closed = False
         for share in self._shares:
             ours, theirs = context.Pipe()
             arguments = (theirs, CloudpickleWrapper([makers[i] for i in share]))
@@ -67,7 +67,7 @@ class EnvProcesses(VecEnv):
         """Start episodes, with the seeds that were given."""
         for connection, share in zip(self._connections, self._shares, strict=True):
             seeds, options = [self._seeds[i] for i in share], [self._options[i] for i in share]
-            _send(connection, "reset", seeds, options)
+            self._send(connection, "reset", seeds, options)
         answers = self._receive(*self._connections)
         self._reset_seeds()
         self._reset_options()
@@ -77,8 +77,7 @@ class EnvProcesses(VecEnv):
     def step_async(self, actions: np.ndarray) -> None:
         """Send the actions."""
         for connection, share in zip(self._connections, self._shares, strict=True):
-            _send(connection, "step", actions[share.start : share.stop])
-        self._pending = True
+            self._send(connection, "step", actions[share.start : share.stop])
 
     def step_wait(self) -> Any:
         """Wait for what they lead to."""
@@ -92,16 +91,7 @@ class EnvProcesses(VecEnv):
         if self._closed:
             return
         self._closed = True
-        for connection in self._connections:
-            try:
-                if self._pending:
-                    connection.recv()
-                _send(connection, "close")
-            except (EOFError, OSError):
-                continue  # it has ended already
-        for process, connection in zip(self._processes, self._connections, strict=True):
-            process.join()
-            connection.close()
+        end_processes(self._connections, self._processes, ("close", (), {}))
 
     def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:
         """Get an attribute of environments."""
@@ -126,7 +116,7 @@ class EnvProcesses(VecEnv):
         for connection, share in zip(self._connections, self._shares, strict=True):
             mine = [i for i in wanted if i in share]
             if mine:
-                _send(connection, method, *args, **kwargs, indices=[i - share.start for i in mine])
+                self._send(connection, method, *args, **kwargs, indices=[i - share.start for i in mine])
                 (answers,) = self._receive(connection)
                 found.update(zip(mine, answers or [None] * len(mine), strict=True))
         return [found[i] for i in wanted]
@@ -142,8 +132,7 @@ class EnvProcesses(VecEnv):
             try:
                 answers.append(connection.recv())
             except (EOFError, ConnectionError):
-                answers.append(_Failure(EOFError(_ENDED)))
-        self._pending = False
+                answers.append(_Failure(EOFError(self._how_it_ended(connection))))
         for answer in answers:
             if isinstance(answer, _Failure):
                 cause = _RemoteError(answer.traceback)
@@ -152,16 +141,23 @@ class EnvProcesses(VecEnv):
                 raise ChildProcessError(f"{answer.kind}: {answer.text}") from cause
         return answers
 
+    def _send(self, connection: Connection, method: str, *args: Any, **kwargs: Any) -> None:
+        """Ask for a method of a process's ``DummyVecEnv``.
 
-def _send(connection: Connection, method: str, *args: Any, **kwargs: Any) -> None:
-    """Ask for a method of a process's ``DummyVecEnv``.
+        :raises ChildProcessError: if the process has ended
+        """
+        try:
+            connection.send((method, args, kwargs))
+        except ConnectionError as error:
+            raise ChildProcessError(self._how_it_ended(connection)) from error
 
-    :raises ChildProcessError: if the process has ended
-    """
-    try:
-        connection.send((method, args, kwargs))
-    except ConnectionError as error:
-        raise ChildProcessError(_ENDED) from error
+    def _how_it_ended(self, connection: Connection) -> str:
+        """Name the environments of a process that has ended, and how it did."""
+        index = self._connections.index(connection)
+        share, process = self._shares[index], self._processes[index]
+        process.join(1.0)
+        names = f"environments {share.start + 1} to {share.stop}"
+        return f"a process with environments has ended by itself ({names}: {describe_exit(process.exitcode)})"
 
 
 class _Failure:

@@ -44,6 +44,12 @@ class TDMPCSize:
     num_values: int = 5
     simnorm_dim: int = 8
 
+    def __post_init__(self) -> None:
+        if self.latent_dim % self.simnorm_dim != 0:
+            raise ValueError(
+                f"latent_dim={self.latent_dim} is not a multiple of simnorm_dim={self.simnorm_dim}"
+            )
+
 
 #: Model sizes of TD-MPC2, named after their number of parameters (Hansen et al. 2024, Table 8).
 TDMPC_SIZES = {

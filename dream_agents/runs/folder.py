@@ -9,6 +9,9 @@ CHECKPOINTS = "checkpoints"
 #: the trained agent
 FINAL = "final.zip"
 
+#: its weights and counters, without pickle
+FINAL_WEIGHTS = "final.safetensors"
+
 #: a row a training episode
 EPISODES = "episodes.csv"
 

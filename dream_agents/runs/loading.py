@@ -9,8 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dream_agents.runs.folder import ARGS, CHECKPOINTS, FINAL
-from dream_agents.runs.settings import read_settings
+from dream_agents.runs.folder import ARGS, CHECKPOINTS, FINAL, FINAL_WEIGHTS
+from dream_agents.runs.settings import read_keywords, read_settings
 
 if TYPE_CHECKING:
     from dream_agents.agents.base import WorldModelAgent
@@ -63,12 +63,21 @@ def is_entry(source: str | Path) -> bool:
 def _load_folder(
     folder: Path, device: str, agent: str | None, notice: Callable[[str], Any]
 ) -> WorldModelAgent | SAC:
-    """Load from a run's folder, or from a folder that holds checkpoints, or is one."""
-    if (folder / ARGS).is_file():
-        return _load_zip(_newest_of_run(folder, notice), device, agent or read_settings(folder).agent)
+    """Load from a run's folder, or from a folder that holds checkpoints, or is one; without pickle where it can be."""
     from dream_agents.agents.checkpoint import AGENT_FILE, newest_good_checkpoint
 
-    return _load_zip(newest_good_checkpoint(folder) / AGENT_FILE, device, agent)
+    run = folder
+    if (run / ARGS).is_file():
+        file = _newest_of_run(run, notice)
+    else:
+        file = newest_good_checkpoint(folder) / AGENT_FILE
+        run = file.resolve().parents[2]
+        if not (run / ARGS).is_file():
+            return _load_zip(file, device, agent)
+    if agent in (None, read_settings(run).agent) and _has_plain_weights(run, file):
+        return _make_from_weights(run, _plain_weights_of(file), device)
+    notice(f"{file} holds pickled objects, which can run code, and has no weights without them")
+    return _load_zip(file, device, agent or read_settings(run).agent)
 
 
 def _newest_of_run(run: Path, notice: Callable[[str], Any]) -> Path:
@@ -81,21 +90,70 @@ def _newest_of_run(run: Path, notice: Callable[[str], Any]) -> Path:
     final, checkpoints = run / FINAL, run / CHECKPOINTS
     if not final.is_file():
         return newest_good_checkpoint(checkpoints) / AGENT_FILE
-    decisions = _saved_data(final)["num_timesteps"]
-    if not any(_decisions_of(checkpoint) > decisions for checkpoint in find_checkpoints(checkpoints)):
+    decisions = saved_decisions(final)
+    if not any(decisions_of(checkpoint) > decisions for checkpoint in find_checkpoints(checkpoints)):
         return final
     try:
         newest = newest_good_checkpoint(checkpoints)
     except FileNotFoundError:
         return final
-    if _decisions_of(newest) <= decisions:
+    if decisions_of(newest) <= decisions:
         return final
     notice(f"the run went on after {final}; this is {newest}")
     return newest / AGENT_FILE
 
 
-def _decisions_of(checkpoint: Path) -> int:
+def _plain_weights_of(file: Path) -> Path:
+    """The file without pickle that lies beside a final model or a checkpoint's agent."""
+    from dream_agents.agents.checkpoint import WEIGHTS_FILE
+
+    return file.with_name(FINAL_WEIGHTS if file.name == FINAL else WEIGHTS_FILE)
+
+
+def _has_plain_weights(folder: Path, file: Path) -> bool:
+    """Tell whether weights without pickle are there, of the same decisions, and how their agent is made."""
+    from dream_agents.agents.plain_weights import read_counters
+
+    path = _plain_weights_of(file)
+    return (
+        path.is_file()
+        and read_keywords(folder) is not None
+        and read_counters(path)["num_timesteps"] == saved_decisions(file)
+    )
+
+
+def _make_from_weights(folder: Path, path: Path, device: str) -> WorldModelAgent | SAC:
+    """Make a run's agent by its settings, and give it weights and counters; nothing is unpickled."""
+    from dream_agents.agents.plain_weights import put_weights
+    from dream_agents.registry import agents
+
+    settings, keywords = read_settings(folder), read_keywords(folder) or {}
+    keywords.pop("vec_env_cls", None)  # one environment tells the sizes
+    model: WorldModelAgent | SAC = agents.get(settings.agent)(
+        settings.env, seed=settings.seed, device=device, **keywords
+    )
+    assert model.env is not None
+    model.env.close()
+    model.env = None
+    put_weights(model, path)
+    return model
+
+
+def decisions_of(checkpoint: Path) -> int:
+    """Read the decisions of a checkpoint off its name.
+
+    :param checkpoint: its folder
+    """
     return int(checkpoint.name.rpartition("_")[2])
+
+
+def saved_decisions(path: Path) -> int:
+    """Read the decisions of a saved agent, without unpickling anything.
+
+    :param path: the file
+    :raises ValueError: if no agent saved it
+    """
+    return int(_saved_data(path)["num_timesteps"])
 
 
 def _load_zip(path: Path, device: str, agent: str | None) -> WorldModelAgent | SAC:

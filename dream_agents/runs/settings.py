@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import json
 import re
@@ -83,13 +84,16 @@ def resume_command(folder: Path) -> str:
     return shlex.join(["dream-agents", "train", "--resume", "--out", str(folder)])
 
 
-def write_settings(folder: Path, settings: RunSettings) -> None:
+def write_settings(folder: Path, settings: RunSettings, keywords: Mapping[str, Any] | None = None) -> None:
     """Write ``args.json``: settings, the command that makes the run, versions.
 
     :param folder: the run's folder
     :param settings: the run's settings
+    :param keywords: keyword arguments of the agent that the settings stand for, plain values
     """
-    content = {"command": settings.command(folder), "settings": dataclasses.asdict(settings)}
+    content: dict[str, Any] = {"command": settings.command(folder), "settings": dataclasses.asdict(settings)}
+    if keywords is not None:
+        content["keywords"] = repr(dict(keywords))  # as Python writes them, since JSON has no tuples
     write_json(folder / ARGS, {**content, "versions": package_versions()})
 
 
@@ -108,6 +112,22 @@ def read_settings(folder: str | Path) -> RunSettings:
         return RunSettings(**settings | {"options": tuple(settings["options"])})
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} can't be read: {error!r}") from error
+
+
+def read_keywords(folder: str | Path) -> dict[str, Any] | None:
+    """Read the agent's keyword arguments; None for a run of version 0.1, which has not written them.
+
+    :param folder: the run's folder
+    :raises ValueError: if they are damaged
+    """
+    path = Path(folder) / ARGS
+    text = json.loads(path.read_text(encoding="utf-8")).get("keywords")
+    if text is None:
+        return None
+    try:
+        return dict(ast.literal_eval(text))
+    except (ValueError, SyntaxError, TypeError, RecursionError) as error:
+        raise ValueError(f"{path}: keywords can't be read: {error!r}") from error
 
 
 def settings_to_resume(folder: Path, given: Mapping[str, Any]) -> RunSettings:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import os
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,8 @@ EVALUATION_COLUMNS = ("decisions", "frames", "planner", "mean", "std", "episodes
 class RunTable:
     """A CSV file that grows a row at a time; every row is on its way to the disk when :meth:`write` returns.
 
+    A full disk costs a warning, not the run: rows that can't be written are kept, and written with the next one.
+
     Rows of an earlier part of the run stay up to ``decisions``: what a resumed run does again is written again.
 
     :param path: the file
@@ -27,6 +31,7 @@ class RunTable:
 
     def __init__(self, path: Path, columns: tuple[str, ...], decisions: int):
         self.path, self.columns = path, columns
+        self._waiting: list[dict[str, Any]] = []
         self.kept = [row for row in self._read() if int(row["decisions"]) <= decisions]
         with replacing(path) as file:
             writer = csv.DictWriter(file, columns, lineterminator="\n")
@@ -45,5 +50,16 @@ class RunTable:
 
         :param row: values by column
         """
-        with self.path.open("a", newline="", encoding="utf-8") as file:
-            csv.DictWriter(file, self.columns, lineterminator="\n").writerow(row)
+        self._waiting.append(row)
+        size = self.path.stat().st_size
+        try:
+            with self.path.open("a", newline="", encoding="utf-8") as file:
+                csv.DictWriter(file, self.columns, lineterminator="\n").writerows(self._waiting)
+        except OSError as error:
+            os.truncate(self.path, size)  # no part of a row stays
+            warnings.warn(
+                f"{self.path} can't be written ({error}); its {len(self._waiting)} last rows are kept for the next try",
+                stacklevel=2,
+            )
+        else:
+            self._waiting.clear()

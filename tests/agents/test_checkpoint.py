@@ -1,6 +1,7 @@
 """Interrupted work is not lost."""
 
 import io
+import json
 import os
 import shutil
 import signal
@@ -16,7 +17,7 @@ import torch
 from stable_baselines3.common.noise import NormalActionNoise
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
-from dream_agents import DreamMPC
+from dream_agents import TDMPC2, DreamMPC
 from dream_agents.agents.checkpoint import (
     CheckpointCallback,
     CheckpointError,
@@ -361,3 +362,37 @@ def test_kill_at_every_file_operation_leaves_a_good_checkpoint(tmp_path):
     result = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stderr
     assert int(result.stdout) > 20
+
+
+def test_checkpoint_of_another_agent_is_refused(make_dream, tmp_path):
+    make_dream().learn(40).save_checkpoint(tmp_path)
+    with pytest.raises(
+        ValueError, match=r"was written by DreamMPC, not TDMPC2: go on with DreamMPC\.load_checkpoint"
+    ):
+        TDMPC2.load_checkpoint(tmp_path)
+
+
+@pytest.mark.parametrize("option", ["batchsize", "nosuch", "planer"])
+def test_unknown_option_of_a_checkpoint_is_refused(make_dream, tmp_path, option):
+    make_dream().learn(40).save_checkpoint(tmp_path)
+    with pytest.raises(ValueError, match=f'"{option}" is not an option of DreamMPC'):
+        DreamMPC.load_checkpoint(tmp_path, device="cpu", **{option: 3})
+    assert DreamMPC.load_checkpoint(tmp_path, device="cpu", batch_size=3).batch_size == 3
+
+
+@pytest.mark.parametrize("change", [("decisions", 41), ("number", 9), ("agent", "TDMPC2"), ("extra", 1)])
+def test_changed_manifest_is_noticed(make_dream, tmp_path, change):
+    path = make_dream().learn(40).save_checkpoint(tmp_path)
+    content = json.loads((path / "manifest.json").read_text())
+    (path / "manifest.json").write_text(json.dumps(content | dict([change])))
+    with pytest.raises(CheckpointError, match="it was changed"):
+        verify_checkpoint(path)
+
+
+def test_manifest_of_version_0_1_still_loads(make_dream, tmp_path):
+    path = make_dream().learn(40).save_checkpoint(tmp_path)
+    content = json.loads((path / "manifest.json").read_text())
+    (path / "manifest.json").write_text(
+        json.dumps({key: content[key] for key in ("number", "decisions", "files")})
+    )
+    assert DreamMPC.load_checkpoint(tmp_path, device="cpu").num_timesteps == 40

@@ -54,10 +54,11 @@ def test_run_folder_has_everything(trained):
         "curve.png",
         "episodes.csv",
         "evaluations.csv",
+        "final.safetensors",
         "final.zip",
         "tensorboard",
     }
-    assert names == files
+    assert names == files | {".lock"}
     assert (trained / "curve.png").read_bytes().startswith(b"\x89PNG")
     assert len(find_checkpoints(trained / "checkpoints")) == 2
     assert DreamMPC.load(trained / "final.zip", device="cpu").num_timesteps == 60
@@ -172,6 +173,7 @@ def test_what_a_killed_run_did_after_its_last_checkpoint_is_done_again(
 
 def test_damaged_checkpoint_is_passed_over(trained, dream_agents_command, tmp_path):
     folder = shutil.copytree(trained, tmp_path / "run")
+    (folder / "final.zip").unlink()
     (folder / "checkpoints" / "checkpoint_0000000060" / "replay.npz").write_bytes(b"")
     with pytest.warns(UserWarning, match="checkpoint_0000000060 can't be used"):
         result = dream_agents_command("train", "--resume", "--out", folder)

@@ -3,19 +3,28 @@ import shutil
 import pytest
 
 from dream_agents import TDMPC2
-from dream_agents.models.tdmpc import TDMPCSize
+from dream_agents.models.tdmpc import TDMPC_SIZES, TDMPCSize
 from dream_agents.runs import CHECKPOINTS, FINAL, RunSettings, write_settings
+from dream_agents.runs.final import save_final
 
-TINY = TDMPCSize(16, 16, 16, 2, 2)
+KEYWORDS = {"model_size": "tiny", "planner": "policy"}
+
+
+@pytest.fixture(scope="package", autouse=True)
+def tiny():
+    """Networks of a few hundred weights."""
+    TDMPC_SIZES["tiny"] = TDMPCSize(16, 16, 16, 2, 2)
+    yield
+    del TDMPC_SIZES["tiny"]
 
 
 @pytest.fixture(scope="package")
-def finished(tmp_path_factory):
+def finished(tiny, tmp_path_factory):
     """The folder of a run of 12 decisions, which no test may change."""
     folder = tmp_path_factory.mktemp("runs") / "finished"
-    write_settings(folder, RunSettings("Pendulum-v1", agent="tdmpc2", decisions=12))
-    model = TDMPC2("Pendulum-v1", model_size=TINY, planner="policy", device="cpu", seed=0)
-    model.learn(12).save(folder / FINAL)
+    write_settings(folder, RunSettings("Pendulum-v1", agent="tdmpc2", decisions=12), KEYWORDS)
+    model = TDMPC2("Pendulum-v1", device="cpu", seed=0, **KEYWORDS)
+    save_final(model.learn(12), folder)
     return folder
 
 

@@ -47,6 +47,9 @@ class HubServer:
     gated: set[str] = field(default_factory=set)
     #: requests so far: method, path and range
     requests: list[tuple[str, str, str | None]] = field(default_factory=list)
+    #: what the hub says in place of a file's checksum, and of the commit
+    etag: str | None = None
+    commit: str = COMMIT
     #: seconds before a file's contents are sent
     delay: float = 0.0
 
@@ -124,13 +127,13 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _serve_entry(self, key: str, with_content: bool) -> None:
         content = self.hub.files[key]
-        headers = {"X-Repo-Commit": COMMIT, "Accept-Ranges": "bytes"}
+        headers = {"X-Repo-Commit": self.hub.commit, "Accept-Ranges": "bytes"}
         if not key.endswith(".pt"):
             git_name = hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
-            self._send_file(key, headers | {"ETag": f'"{git_name}"'}, with_content)
+            self._send_file(key, headers | {"ETag": f'"{self.hub.etag or git_name}"'}, with_content)
             return
         headers |= {
-            "X-Linked-Etag": f'"{hashlib.sha256(content).hexdigest()}"',
+            "X-Linked-Etag": f'"{self.hub.etag or hashlib.sha256(content).hexdigest()}"',
             "X-Linked-Size": str(len(content)),
             "Location": f"http://localhost:{self.hub.port}/cdn/{key}",
         }

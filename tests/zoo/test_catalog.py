@@ -36,7 +36,7 @@ def test_names_are_sorted_and_filtered(entry: Path, embedded: Path) -> None:
     assert zoo.names("cheetah", offline=True) == []
     assert zoo.names("Walker-Walk") == [
         *(f"tdmpc2-official/walker-walk-{seed}" for seed in (1, 2, 3)),
-        *(f"tdmpc2-official/walker-walk-backwards-{seed}" for seed in (1, 2, 3)),
+        *(f"tdmpc2-official/walker-walk-backwards-{seed}" for seed in (2, 3)),
         "tdmpc2-walker-walk",
     ]
 

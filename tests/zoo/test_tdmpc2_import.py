@@ -204,7 +204,10 @@ def test_wrong_shapes_name_both_sides(layout: str, changed: Callable[..., Path])
         ({"_pi.0.bias": "text"}, r"_pi\.0\.bias is a str, not a tensor"),
         ({"_dynamics.0.weight": torch.zeros(48, 64)}, "leaves no action"),
         ({"_dynamics.0.weight": torch.zeros(48)}, r"_dynamics\.0\.weight has shape \(48,\)"),
-        ({"_encoder.state.1.weight": torch.zeros(60, 32)}, "60 is not a multiple of 8"),
+        (
+            {"_encoder.state.1.weight": torch.zeros(60, 32)},
+            "latent_dim=60 is not a multiple of simnorm_dim=8",
+        ),
     ],
 )
 def test_what_is_no_single_task_model_of_states_is_refused(
