@@ -54,7 +54,7 @@ def _draw_curves(sources: list[Path], published: Path | None, task: str | None, 
     from dream_agents.evaluation import plot_learning_curve
     from dream_agents.runs import read_settings
 
-    for run in runs:
+    for run in sources:
         if not run.exists():
             raise FileNotFoundError(
                 f"there is no {run}; name runs' folders, as `dream-agents train` makes them, or their "
