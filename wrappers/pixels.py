@@ -8,6 +8,8 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.spaces import Box
 
+from dream_agents.wrappers.spaces import is_image
+
 IMAGE_SIZE = 64
 """Height and width of an observed image, in pixels."""
 FRAME_STACK = 3
@@ -47,7 +49,7 @@ def observe_pixels(env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
     :raises ValueError: if the environment was made with another render mode
     :raises gymnasium.error.DependencyNotInstalled: if images have to be resized and opencv is missing
     """
-    if observes_images(env):
+    if is_image(env.observation_space):
         return env
     if env.render_mode != "rgb_array":
         raise ValueError(
@@ -60,9 +62,3 @@ def observe_pixels(env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
     if shape[:2] != (IMAGE_SIZE, IMAGE_SIZE):
         env = gym.wrappers.ResizeObservation(env, (IMAGE_SIZE, IMAGE_SIZE))
     return StackedChannels(gym.wrappers.FrameStackObservation(env, FRAME_STACK))
-
-
-def observes_images(env: gym.Env[Any, Any]) -> bool:
-    """Tell whether an environment's observations are images already."""
-    space = env.observation_space
-    return isinstance(space, Box) and space.dtype == np.uint8 and len(space.shape) == 3
