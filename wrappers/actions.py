@@ -22,6 +22,13 @@ class NativeAction(np.ndarray[Any, Any]):
     an agent's `predict` returns means the same in `gymnasium.make(id)` and in `make_env(id)`.
     """
 
+    def __array_wrap__(self, array: Any, context: Any = None, return_scalar: bool = False) -> Any:
+        """Return what is computed with actions as actions again, but plain truth values and sums."""
+        if return_scalar:
+            return array[()]
+        is_action = np.issubdtype(array.dtype, np.floating)
+        return array.view(NativeAction) if is_action else array.view(np.ndarray)
+
 
 class ActionScale:
     """Scales actions of [-1, 1] to a space's bounds, linearly, and back.

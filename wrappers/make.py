@@ -210,7 +210,7 @@ def _in_form(env: gym.Env[Any, Any], obs_type: str, normalized: bool) -> gym.Env
     if obs_type == "pixels":
         env = observe_pixels(env)
         return with_native_spaces(normalize_action(env), env) if normalized else env
-    return normalize(env) if normalized else with_native_spaces(keep_observation(env), env)
+    return normalize(env) if normalized else with_native_spaces(keep_observation(env), env, False)
 
 
 def _image_options(

@@ -51,6 +51,9 @@ def observe_pixels(env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
     """
     if is_image(env.observation_space):
         return env
+    space = env.observation_space
+    if env.render_mode != "rgb_array" and isinstance(space, Box) and len(space.shape) == 3:
+        check_image(space)
     if env.render_mode != "rgb_array":
         raise ValueError(
             f"obs_type='pixels' shows what an environment renders, but this one has render_mode={env.render_mode!r}; "
@@ -62,3 +65,17 @@ def observe_pixels(env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
     if shape[:2] != (IMAGE_SIZE, IMAGE_SIZE):
         env = gym.wrappers.ResizeObservation(env, (IMAGE_SIZE, IMAGE_SIZE))
     return StackedChannels(gym.wrappers.FrameStackObservation(env, FRAME_STACK))
+
+
+def check_image(space: gym.Space[Any]) -> None:
+    """Raise a `ValueError` that names dtype and range unless images of a space are uint8 from 0 to 255.
+
+    :param space: a `Box` with three dimensions
+    """
+    assert isinstance(space, Box)
+    if space.dtype != np.uint8 or np.any(space.low != 0) or np.any(space.high != 255):
+        raise ValueError(
+            f"images of dtype {space.dtype} from {space.low.min():.4g} to {space.high.max():.4g} are observed, but "
+            "agents learn from images of dtype uint8 from 0 to 255; wrap the environment with "
+            "gymnasium.wrappers.TransformObservation, e.g. with lambda image: (255 * image).astype(numpy.uint8)"
+        )

@@ -50,12 +50,15 @@ class NativeSpaces(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructorA
 
     :param env: the environment in its new form
     :param native_spaces: its own observation space and action space
+    :param is_normalized: whether the form is that of `normalize`
     """
 
-    def __init__(self, env: gym.Env[Any, Any], native_spaces: Spaces) -> None:
-        gym.utils.RecordConstructorArgs.__init__(self, native_spaces=native_spaces)
+    def __init__(self, env: gym.Env[Any, Any], native_spaces: Spaces, is_normalized: bool = True) -> None:
+        gym.utils.RecordConstructorArgs.__init__(
+            self, native_spaces=native_spaces, is_normalized=is_normalized
+        )
         gym.Wrapper.__init__(self, env)
-        self.native_spaces = native_spaces
+        self.native_spaces, self.is_normalized = native_spaces, is_normalized
 
 
 def normalize(env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
@@ -69,17 +72,25 @@ def normalize(env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
     return with_native_spaces(normalize_action(normalize_observation(env)), env)
 
 
-def with_native_spaces(env: gym.Env[Any, Any], before: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
+def with_native_spaces(
+    env: gym.Env[Any, Any], before: gym.Env[Any, Any], is_normalized: bool = True
+) -> gym.Env[Any, Any]:
     """Let an environment tell the spaces that it had before, where it has been wrapped since."""
-    return env if env is before else NativeSpaces(env, (before.observation_space, before.action_space))
+    if env is before:
+        return env
+    return NativeSpaces(env, (before.observation_space, before.action_space), is_normalized)
 
 
 def native_spaces(env: VecEnv) -> Spaces:
     """Tell the environments' own spaces, or those of the `VecEnv` where it was not `make_env` that changed them."""
+    observation_space, action_space = env.observation_space, env.action_space
     if not env.has_attr("native_spaces"):
-        return env.observation_space, env.action_space
-    observation_space, action_space = env.get_attr("native_spaces", indices=[0])[0]
-    return observation_space, action_space if is_unit(env.action_space) else env.action_space
+        return observation_space, action_space
+    observed, acted = env.get_attr("native_spaces", indices=[0])[0]
+    return (
+        observed if spaces.flatdim(observed) == spaces.flatdim(observation_space) else observation_space,
+        acted if is_unit(action_space) else action_space,
+    )
 
 
 def normalize_observation(env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
