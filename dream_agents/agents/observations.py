@@ -137,9 +137,15 @@ def _batch_size(space: gym.Space[Any], observation: Any) -> int | None:
     if isinstance(observation, dict | tuple | str) or space.shape is None:
         return 0 if space.contains(observation) else None
     shape = np.shape(observation)
+    if isinstance(space, spaces.Discrete | spaces.MultiDiscrete) and not _is_whole(observation):
+        return None  # a vector, which is encoded already
     if shape == space.shape:
         return 0
     return shape[0] if shape[1:] == space.shape else None
+
+
+def _is_whole(value: Any) -> bool:
+    return bool(np.issubdtype(np.asarray(value).dtype, np.integer))
 
 
 def _common(sizes: Any) -> int | None:
