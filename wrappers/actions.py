@@ -51,50 +51,34 @@ class ActionScale:
         self.is_unit = is_unit(space)
 
     def to_native(self, unit: Array) -> Array:
-        """Scale actions `[..., *shape]` or `[..., A]` of [-1, 1] to the bounds.
+        """Scale actions `[..., *shape]` of [-1, 1] to the bounds.
 
         :raises ValueError: if one of them is not finite
         """
-        unit = self._shaped(unit)
-        return self._inside(self._low + (0.5 * (unit + 1.0) * self._span))
+        return self.inside(self._low + (0.5 * (np.asarray(unit) + 1.0) * self._span))
 
     def to_unit(self, native: Array) -> Array:
-        """Scale actions within the bounds to [-1, 1], float32 where the space has no more digits."""
+        """Scale actions `[..., *shape]` within the bounds to [-1, 1], float32 where the space has no more digits."""
         with np.errstate(divide="ignore", invalid="ignore"):
             unit = 2.0 * ((np.asarray(native) - self._low) / self._span) - 1.0
         scaled: Array = np.where(self._span > 0, unit, np.zeros_like(unit))
         return scaled
 
     def inside(self, native: Array) -> Array:
-        """Return actions in the environment's units, clipped to the bounds.
+        """Return actions `[..., *shape]` in the environment's units, clipped to the bounds.
 
         :raises ValueError: if one of them is not finite
         """
-        return self._inside(self._shaped(native))
+        if not np.isfinite(native).all():
+            raise ValueError(
+                f"the action {native} is not finite, and is not given to the environment; the agent's weights, or what "
+                "it observes, are not finite either"
+            )
+        return np.asarray(np.clip(native, self._low, self._high), dtype=self.space.dtype)
 
     def for_env(self, native: Array) -> Array:
         """Mark actions as the environment's own, where its units are not [-1, 1] anyway."""
         return native if self.is_unit else native.view(NativeAction)
-
-    def _shaped(self, action: Array) -> Array:
-        """Give actions the space's shape behind any leading dimensions."""
-        array, shape = np.asarray(action), self.space.shape
-        size = int(np.prod(shape))
-        if shape and array.shape[-len(shape) :] == shape:
-            return array
-        if not shape and (array.ndim == 0 or array.shape[-1] != 1):
-            return array
-        if array.ndim > 0 and array.shape[-1] == size:
-            return array.reshape((*array.shape[:-1], *shape))
-        raise ValueError(f"an action of shape {array.shape} is none of {self.space}, which has shape {shape}")
-
-    def _inside(self, action: Array) -> Array:
-        if not np.isfinite(action).all():
-            raise ValueError(
-                f"the action {action} is not finite, and is not given to the environment; the agent's weights, or what "
-                "it observes, are not finite either"
-            )
-        return np.asarray(np.clip(action, self._low, self._high), dtype=self.space.dtype)
 
 
 def check_action_space(space: gym.Space[Any], owner: str) -> None:
@@ -188,8 +172,9 @@ class ScaledAction(gym.ActionWrapper[Any, Any, Any], gym.utils.RecordConstructor
         """Return the action in the environment's units, dtype and shape."""
         # Where the own actions are scalars, the rows of an array of them are not marked, but have no dimension either.
         is_native = isinstance(action, NativeAction) or np.ndim(action) == 0
+        array = np.asarray(action).reshape(self._scale.space.shape)
         return (
-            self._scale.inside(action) if is_native or not self._is_scaled else self._scale.to_native(action)
+            self._scale.inside(array) if is_native or not self._is_scaled else self._scale.to_native(array)
         )
 
 

@@ -124,7 +124,8 @@ class WorldModelPolicy(BasePolicy):
 
         :raises ValueError: if one of them is not finite
         """
-        return self.scale.for_env(self.scale.to_native(action.cpu().numpy()))
+        unit = action.cpu().numpy().reshape(-1, *self.scale.space.shape)
+        return self.scale.for_env(self.scale.to_native(unit))
 
     def scale_action(self, action: np.ndarray) -> np.ndarray:
         """Actions in the environment's units in [-1, 1]."""

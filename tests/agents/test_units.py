@@ -223,7 +223,7 @@ class TestObservations:
         for given in ([0.6, 0.8, 0.1], one.astype(np.float64), one[None], np.stack([one] * 3)):
             actions, _ = model.predict(given, deterministic=True)
             np.testing.assert_allclose(actions, np.broadcast_to(expected, actions.shape), atol=1e-5)
-            assert actions.shape == np.shape(given)[:-1] + (1,)
+            assert actions.shape == (*np.shape(given)[:-1], 1)
 
     def test_what_reset_returns_is_explained(self, make_model):
         with pytest.raises(ValueError, match=r"tuple .*env\.reset\(\)"):
