@@ -93,7 +93,8 @@ def check_action_space(space: gym.Space[Any], owner: str) -> None:
             "actions: they need a floating-point Box. Choose an environment with continuous actions, or for "
             "discrete ones an agent made for them, such as DQN or PPO of stable-baselines3."
         )
-    unlimited = (np.abs(space.low) >= _UNLIMITED) | (np.abs(space.high) >= _UNLIMITED)
+    ends = np.stack([space.low, space.high]).astype(np.float64)
+    unlimited = (np.abs(ends) >= _UNLIMITED).any(0)
     if unlimited.any():
         raise ValueError(
             f"{owner} has the action space {space}, whose bounds are infinite or as good as that in "
@@ -173,9 +174,7 @@ class ScaledAction(gym.ActionWrapper[Any, Any, Any], gym.utils.RecordConstructor
         # Where the own actions are scalars, the rows of an array of them are not marked, but have no dimension either.
         is_native = isinstance(action, NativeAction) or np.ndim(action) == 0
         array = np.asarray(action).reshape(self._scale.space.shape)
-        return (
-            self._scale.inside(array) if is_native or not self._is_scaled else self._scale.to_native(array)
-        )
+        return self._scale.inside(array) if is_native or not self._is_scaled else self._scale.to_native(array)
 
 
 def env_name(env: gym.Env[Any, Any]) -> str:

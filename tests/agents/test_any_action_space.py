@@ -70,7 +70,9 @@ SMALL = {"batch_size": 4, "buffer_size": 200, "learning_starts": 9, "device": "c
 TINY = {"model_size": TDMPCSize(8, 8, 8, 2, 2), "planner": "policy", **SMALL}
 AGENTS = {
     "TDMPC2": lambda env, **options: TDMPC2(env, **TINY, **options),
-    "BMPC": lambda env, **options: BMPC(env, training_planner="policy", replanner="policy", **TINY, **options),
+    "BMPC": lambda env, **options: BMPC(
+        env, training_planner="policy", replanner="policy", **TINY, **options
+    ),
     "DreamMPC": lambda env, **options: DreamMPC(
         env, backbone="tdmpc2", **{**TINY, "planner": "dream"}, **options
     ),
@@ -94,7 +96,7 @@ WAYS = {
 
 @pytest.mark.parametrize("agent", AGENTS)
 @settings(
-    max_examples=6, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck)
+    max_examples=12, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck)
 )  # nothing is shrunk, since every example is a training
 @given(space=boxes(), way=st.sampled_from(sorted(WAYS)), noisy=st.booleans())
 def test_environments_get_no_action_outside_their_space(agent, space, way, noisy):
@@ -128,7 +130,12 @@ def test_any_action_of_the_unit_box_is_scaled_into_the_space(space, data):
     np.testing.assert_array_less(np.abs(again.astype(np.float64) - native), 4 * digits + 1e-30)
     env = make_env(Strict(space))
     env.reset(seed=0)
-    for action in (unit, -np.ones(size, np.float32), 5 * np.ones(size, np.float32), native.view(NativeAction)):
+    for action in (
+        unit,
+        -np.ones(size, np.float32),
+        5 * np.ones(size, np.float32),
+        native.view(NativeAction),
+    ):
         env.step(action)
 
 
