@@ -163,7 +163,10 @@ def _warn_of_images(env: gym.Env[Any, Any]) -> None:
 def _images(space: gym.Space[Any], name: str = "") -> Iterator[tuple[str, Box]]:
     """Yield the images in a space, with their names in dictionaries and places in tuples."""
     if isinstance(space, Box):
-        if is_image(space):
+        # Floating-point images are nobody's state vector either.
+        if is_image(space) or (
+            len(space.shape) == 3 and np.all(space.low >= 0) and np.all(space.high <= 255)
+        ):
             yield name, space
         return
     parts = space.spaces.items() if isinstance(space, spaces.Dict) else ()

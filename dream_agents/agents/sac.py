@@ -15,9 +15,9 @@ from stable_baselines3.common.noise import ActionNoise
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.vec_env import VecEnv
 
-from dream_agents.agents.observations import ObservationEncoding
+from dream_agents.agents.observations import ObservationEncoding, is_image_space
 from dream_agents.agents.saving import SavedAgent
-from dream_agents.agents.task import TrainingTask, check_obs_type
+from dream_agents.agents.task import TrainingTask, check_normalization, check_obs_type
 from dream_agents.registry import UnknownNameError
 from dream_agents.wrappers import ActionScale, task_info
 from dream_agents.wrappers.make import EnvLike
@@ -126,6 +126,8 @@ class SAC(SavedAgent, stable_baselines3.SAC):
         self.scale = ActionScale(self.action_space)
         check_obs_type(self.task.obs_type, self.observation_space)
         if self.env is not None:
+            if is_image_space(self.observation_space):
+                check_normalization(self.env, self.observation_space.shape or ())
             info = task_info(self.env)
             self._action_repeat, self._frame_stack = info.action_repeat, info.frame_stack
 

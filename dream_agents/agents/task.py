@@ -123,9 +123,16 @@ def check_normalization(env: VecEnv, shape: tuple[int, ...]) -> None:
     :param shape: of what is stored
     """
     normalization = unwrap_vec_normalize(env)
-    if normalization is None or not normalization.norm_obs:
+    if normalization is None:
         return
-    space = env.observation_space
+    space, inner = env.observation_space, normalization.observation_space
+    if is_image_space(inner) and inner.shape != space.shape:
+        raise ValueError(
+            f"VecNormalize observes images of dtype {inner.dtype} from 0 to 255 and shape {inner.shape}, whose channels "
+            "come last, and keeps them so for replay; give it VecTransposeImage(envs) of Stable-Baselines3"
+        )
+    if not normalization.norm_obs:
+        return
     if is_image_space(space):
         raise ValueError(
             f"VecNormalize turns the images {space} into floating-point numbers around 0, but agents learn from images "
