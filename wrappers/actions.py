@@ -94,7 +94,7 @@ def check_action_space(space: gym.Space[Any], owner: str) -> None:
             "discrete ones an agent made for them, such as DQN or PPO of stable-baselines3."
         )
     ends = np.stack([space.low, space.high]).astype(np.float64)
-    unlimited = (np.abs(ends) >= _UNLIMITED).any(0)
+    unlimited: Array = np.asarray((np.abs(ends) >= _UNLIMITED).any(0))
     if unlimited.any():
         raise ValueError(
             f"{owner} has the action space {space}, whose bounds are infinite or as good as that in "

@@ -169,8 +169,10 @@ def _images(space: gym.Space[Any], name: str = "") -> Iterator[tuple[str, Box]]:
         ):
             yield name, space
         return
-    parts = space.spaces.items() if isinstance(space, spaces.Dict) else ()
-    if isinstance(space, spaces.Tuple):
-        parts = ((str(place), part) for place, part in enumerate(space.spaces))
-    for key, part in parts:
+    parts: dict[str, gym.Space[Any]] = {}
+    if isinstance(space, spaces.Dict):
+        parts = dict(space.spaces)
+    elif isinstance(space, spaces.Tuple):
+        parts = {str(place): part for place, part in enumerate(space.spaces)}
+    for key, part in parts.items():
         yield from _images(part, f"{name}.{key}" if name else key)

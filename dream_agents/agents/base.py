@@ -253,7 +253,7 @@ class WorldModelAgent(PlannerRoles, SavedWorldModelAgent):
             "native_observation_space": self.native_observation_space,
         }
         if self.replay_buffer is None:
-            self.replay_buffer = self.replay_buffer_class(  # type: ignore[misc]
+            self.replay_buffer = self.replay_buffer_class(  # type: ignore[misc,assignment]
                 self.buffer_size,
                 encoding.space,
                 self.action_space,

@@ -166,5 +166,5 @@ def _flat(space: gym.Space[Any], value: Any, n: int) -> np.ndarray:
             return np.asarray(value).astype(np.float32).reshape(n, -1)
     if isinstance(space, spaces.Discrete | spaces.MultiDiscrete):
         rows = np.asarray(value).reshape(n, *space.shape)  # type: ignore[misc]
-        return np.stack([spaces.flatten(space, row) for row in rows]).astype(np.float32)
+        return np.stack([np.asarray(spaces.flatten(space, row), np.float32) for row in rows])
     return np.asarray(spaces.flatten(space, value), np.float32).reshape(n, -1)

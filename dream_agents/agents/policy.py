@@ -66,8 +66,8 @@ class WorldModelPolicy(BasePolicy):
         return self.world_model.device
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
-        names = ("observation_space", "action_space", "backbone", "model_kwargs", "planner", "seed")
-        names += ("native_observation_space",)
+        spaces = ("observation_space", "action_space", "native_observation_space")
+        names = (*spaces, "backbone", "model_kwargs", "planner", "seed")
         return {name: getattr(self, name) for name in names} | {"lr_schedule": None}
 
     def __getstate__(self) -> dict[str, Any]:

@@ -93,7 +93,7 @@ class SavedAgent(OffPolicyAlgorithm):
         super()._store_transition(replay_buffer, buffer_action, new_obs, reward, dones, infos)
         self._last_episode_starts = dones  # checkpoints wait for an episode's end
 
-    def set_env(self, env: EnvLike | VecEnv, force_reset: bool = True) -> None:  # type: ignore[override]
+    def set_env(self, env: EnvLike | VecEnv, force_reset: bool = True) -> None:
         """Continue in another environment with the same spaces.
 
         :param env: an id, a ``gymnasium.Env``, a function that makes one, or a ``VecEnv``
@@ -242,8 +242,8 @@ def _same(space: gym.Space[Any] | None, other: gym.Space[Any]) -> bool:
     """Tell whether two spaces are one but for the precision of their numbers."""
     if isinstance(space, spaces.Box) and isinstance(other, spaces.Box) and space.dtype != np.uint8:
         with np.errstate(over="ignore"):
-            ends = [(box.low.astype(np.float32), box.high.astype(np.float32)) for box in (space, other)]
-        return space.shape == other.shape and bool(np.allclose(*ends))
+            one, two = (np.stack([box.low, box.high]).astype(np.float32) for box in (space, other))
+        return one.shape == two.shape and bool(np.allclose(one, two))
     return space == other
 
 

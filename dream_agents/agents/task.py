@@ -128,8 +128,8 @@ def check_normalization(env: VecEnv, shape: tuple[int, ...]) -> None:
     space, inner = env.observation_space, normalization.observation_space
     if is_image_space(inner) and inner.shape != space.shape:
         raise ValueError(
-            f"VecNormalize observes images of dtype {inner.dtype} from 0 to 255 and shape {inner.shape}, whose channels "
-            "come last, and keeps them so for replay; give it VecTransposeImage(envs) of Stable-Baselines3"
+            f"VecNormalize observes images of dtype {inner.dtype} from 0 to 255 and shape {inner.shape}, whose "
+            "channels come last, and keeps them so for replay; give it VecTransposeImage(envs) of Stable-Baselines3"
         )
     if not normalization.norm_obs:
         return

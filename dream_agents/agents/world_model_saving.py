@@ -34,7 +34,7 @@ class SavedWorldModelAgent(SavedAgent):
 
     _plan_memory: Memory | None
 
-    def set_env(self, env: EnvLike | VecEnv, force_reset: bool = True) -> None:  # type: ignore[override]
+    def set_env(self, env: EnvLike | VecEnv, force_reset: bool = True) -> None:
         """Continue in another environment with the same spaces."""
         super().set_env(env, force_reset)
         self._plan_memory = None
