@@ -121,6 +121,10 @@ class CollectingAgent(OffPolicyAlgorithm):
     def _store_transition(self, *args: Any, **kwargs: Any) -> None:
         """Do nothing: :meth:`_store_step` has come before."""
 
+    def _storing(self, replay_buffer: ReplayBuffer) -> Any:
+        """Hook: what steps are added to, which may store them in another form."""
+        return replay_buffer
+
     def _store_step(
         self,
         replay_buffer: ReplayBuffer,
@@ -140,7 +144,8 @@ class CollectingAgent(OffPolicyAlgorithm):
             if self._vec_normalize_env is not None:
                 self._last_original_obs = self._vec_normalize_env.get_original_obs()
         else:
-            super()._store_transition(replay_buffer, buffer_action, new_obs, reward, dones, infos)
+            storing = self._storing(replay_buffer)
+            super()._store_transition(storing, buffer_action, new_obs, reward, dones, infos)
         self._last_episode_starts = dones  # checkpoints wait for an episode's end
         self._last_movement = watched(self.env).last_movement
         self._decisions_took(time.perf_counter() - self._chose_at)
