@@ -54,8 +54,8 @@ def _check_policy(policy: str | type[BasePolicy] | None, space: spaces.Space[Any
         )
     if policy == "MultiInputPolicy" and not isinstance(space, spaces.Dict):
         raise ValueError(
-            f'"MultiInputPolicy" is for dictionaries, and what is learned from here is {space}, also where '
-            "dictionaries in dictionaries are flattened; leave the policy out"
+            f'"MultiInputPolicy" is for dictionaries, and what is learned from here is {space}: dictionaries in '
+            "dictionaries are flattened; leave the policy out"
         )
 
 

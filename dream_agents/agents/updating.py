@@ -15,7 +15,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 
 from dream_agents.agents.world_model_saving import SavedWorldModelAgent
-from dream_agents.learners.base import Learner
+from dream_agents.learners.base import Backbone, Learner
 from dream_agents.models.base import WorldModel
 from dream_agents.planners import Planner
 from dream_agents.replay import SequenceReplayBuffer
@@ -35,6 +35,8 @@ class UpdatingAgent(SavedWorldModelAgent):
     """
 
     replay_buffer: SequenceReplayBuffer | None
+    learner_config: Any
+    model_size: Any
     _seed_phase_done: bool = False
     #: updates to come that make up for random decisions, and others
     _seed_updates_left: int = 0
@@ -42,6 +44,11 @@ class UpdatingAgent(SavedWorldModelAgent):
     _replay_ready: bool = False
     _warned_of_no_update: bool = False
     _callback: BaseCallback | None = None
+
+    @property
+    @abstractmethod
+    def backbone(self) -> type[Backbone]:
+        """What made the world model, and makes its learner."""
 
     @property
     @abstractmethod

@@ -117,7 +117,8 @@ class _Run(NamedTuple):
     episodes: list[_Episode]
     seconds_a_call: list[float]
     seconds_a_step: list[float]
-    last_obs: np.ndarray
+    last_obs: np.ndarray | dict[str, np.ndarray]
+    n_envs: int
 
 
 def _run_episodes(
@@ -165,7 +166,7 @@ def _run_episodes(
         while len(in_order) in finished:
             in_order.append(finished.pop(len(in_order)))
         if len(in_order) > before:
-            yield _Run(in_order, seconds_a_call, seconds_a_step, obs)
+            yield _Run(in_order, seconds_a_call, seconds_a_step, obs, n_envs)
 
 
 def _read_episode(info: dict[str, Any], total: float, length: int) -> _Episode:
@@ -209,14 +210,16 @@ def _result(
 
 def _latency_ms(model: BaseAlgorithm, run: _Run, deterministic: bool) -> float:
     """Median time of planning for one environment."""
-    if len(run.last_obs) == 1:
+    obs = run.last_obs
+    first = {name: part[:1] for name, part in obs.items()} if isinstance(obs, dict) else obs[:1]
+    if run.n_envs == 1:
         return 1e3 * float(np.median(run.seconds_a_call))
     state: Any = None
     seconds = []
     with _kept_random_numbers(model):
         for _ in range(_LATENCY_DECISIONS):
             began = time.perf_counter()
-            _, state = model.predict(run.last_obs[:1], state, np.zeros(1, dtype=bool), deterministic)
+            _, state = model.predict(first, state, np.zeros(1, dtype=bool), deterministic)
             seconds.append(time.perf_counter() - began)
     return 1e3 * float(np.median(seconds))
 

@@ -216,6 +216,14 @@ class TestObservations:
         assert model.observation_space == PARTS[name]
         assert model.predict(PARTS[name].sample())[0].shape == (1,)
 
+    def test_dictionaries_are_evaluated_in(self, make_model):
+        model = make_model(gym.wrappers.TimeLimit(Parts(PARTS["dict"]), 8))
+        for n_envs in (1, 2):
+            result = evaluate(
+                model, lambda: gym.wrappers.TimeLimit(Parts(PARTS["dict"]), 8), episodes=2, n_envs=n_envs
+            )
+            assert result.lengths == (8, 8)
+
     def test_in_every_form_of_stable_baselines3(self, make_dream):
         model = make_dream(planner="policy")
         one = np.array([0.6, 0.8, 0.1], np.float32)
