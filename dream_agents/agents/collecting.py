@@ -22,7 +22,7 @@ from dream_agents.wrappers.watched import NotFiniteError, watched
 
 
 class CollectingAgent(OffPolicyAlgorithm):
-    """The part of every agent that steps environments, which :func:`~dream_agents.wrappers.watched.watch` has wrapped.
+    """The part of every agent that steps environments; these are watched (:mod:`dream_agents.wrappers.watched`).
 
     A step is stored before callbacks get to know of it: they may stop learning, or evaluate in the same environments.
     Where anything else has moved the environments since the last step, they are reset and new episodes begin.

@@ -40,7 +40,7 @@ class TrainingTask:
     :param vec_env_cls: "dummy", "subproc" or a class
     :param seeds_episodes: after a seed, every episode has a seed of its own, so that a resumed run goes on with the
         same episodes; if False, episodes go on in the random stream that a seed begins, as in Stable-Baselines3
-    :param not_finite: what NaN or infinity does, "stop" or "end"; see :class:`WatchedEnvs`
+    :param not_finite: what NaN or infinity does, "stop" or "end"; see :class:`Watch`
     """
 
     env: str | None
