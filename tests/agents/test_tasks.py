@@ -142,7 +142,6 @@ class TestErrors:
             ({"replay_buffer_class": ReplayBuffer}, "must be a SequenceReplayBuffer"),
             ({"buffer_size": 4}, "buffer_size=4 over 1 environments leaves 4 slots each"),
             ({"vec_env_cls": "thread"}, "vec_env_cls='thread' is not supported"),
-            ({"policy": "MultiInputPolicy"}, "MultiInputPolicy"),
         ],
         ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
     )
