@@ -3,6 +3,7 @@
 Importing this module imports Gymnasium, but no simulator and no Stable-Baselines3.
 """
 
+from dream_agents.wrappers.actions import ActionScale, NativeAction, UnitAction
 from dream_agents.wrappers.base import Suite, TableSuite, Task
 from dream_agents.wrappers.gl import RenderingUnavailableError
 from dream_agents.wrappers.humanoid_bench.official import AssetsUnavailableError
@@ -10,13 +11,15 @@ from dream_agents.wrappers.info import EnvInfo, TaskInfo, task_info
 from dream_agents.wrappers.make import OBS_TYPES, describe, make_env, make_vec_env, resolve
 from dream_agents.wrappers.pixels import observe_pixels
 from dream_agents.wrappers.repeat import ActionRepeat
-from dream_agents.wrappers.spaces import UnitAction, normalize
+from dream_agents.wrappers.spaces import native_spaces, normalize
 
 __all__ = [
     "OBS_TYPES",
     "ActionRepeat",
+    "ActionScale",
     "AssetsUnavailableError",
     "EnvInfo",
+    "NativeAction",
     "RenderingUnavailableError",
     "Suite",
     "TableSuite",
@@ -26,6 +29,7 @@ __all__ = [
     "describe",
     "make_env",
     "make_vec_env",
+    "native_spaces",
     "normalize",
     "observe_pixels",
     "resolve",

@@ -13,11 +13,12 @@ from typing import Any
 import gymnasium as gym
 
 from dream_agents.wrappers import dmcontrol_custom, gl
+from dream_agents.wrappers.actions import UnitAction
 from dream_agents.wrappers.base import TableSuite, Task
 from dream_agents.wrappers.divergence import EndAtDivergence
 from dream_agents.wrappers.dmcontrol_tasks import CUSTOM_TASKS, TASKS
 from dream_agents.wrappers.repeat import ActionRepeat
-from dream_agents.wrappers.spaces import UnitAction, normalize_action, normalize_observation
+from dream_agents.wrappers.spaces import normalize_action, normalize_observation
 
 _FRAMES = 1000
 _ACTION_REPEAT = 2

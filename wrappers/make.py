@@ -16,7 +16,12 @@ from dream_agents.registry.environments import register_suite
 from dream_agents.wrappers.base import Suite, Task
 from dream_agents.wrappers.info import EnvInfo, task_info
 from dream_agents.wrappers.pixels import IMAGE_SIZE, observe_pixels
-from dream_agents.wrappers.spaces import normalize, normalize_action
+from dream_agents.wrappers.spaces import (
+    keep_observation,
+    normalize,
+    normalize_action,
+    with_native_spaces,
+)
 
 if TYPE_CHECKING:
     from stable_baselines3.common.vec_env import VecEnv
@@ -34,6 +39,7 @@ def make_env(
     render_mode: str | None = None,
     obs_type: str = "state",
     seed: int | None = None,
+    normalized: bool = True,
     **options: Any,
 ) -> gym.Env[Any, Any]:
     """Make an environment: flat float32 observation or images, action in ``Box(-1, 1, (A,), float32)``.
@@ -53,6 +59,8 @@ def make_env(
         ready environment observes stay as they are.
     :param seed: makes the environment's whole random stream, and that of `action_space.sample`,
         reproducible; `reset` without a seed continues the stream
+    :param normalized: False keeps the environment's own actions, and its observations as far as Stable-Baselines3 can
+        store them. An agent's `predict` acts in either.
     :param options: keyword arguments of the environment
     :raises UnknownNameError: (a `ValueError`) if no environment has that name
     :raises ValueError: if `obs_type` is unknown, or the environment's spaces cannot be brought into form
@@ -69,7 +77,7 @@ def make_env(
     else:
         env = _ready_made(id, render_mode, options)
     _check_reset(env)
-    env = normalize(env) if obs_type == "state" else normalize_action(observe_pixels(env))
+    env = _in_form(env, obs_type, normalized)
     if seed is not None:
         env.reset(seed=seed)
         env.action_space.seed(seed)
@@ -95,7 +103,7 @@ def make_vec_env(
         or a class of Stable-Baselines3 of either kind
     :param start_method: how ``"subproc"`` starts processes: ``"forkserver"``, ``"spawn"`` or ``"fork"``
     :param monitor: wrap each in a `Monitor`, which reports episodes' returns and lengths
-    :param options: further keyword arguments of `make_env` and of the environment
+    :param options: further keyword arguments of `make_env`, as ``normalized``, and of the environment
     :raises ValueError: if `n_envs` is not positive, or the arguments do not fit together
     :raises ChildProcessError: if an environment cannot be made in a process of its own
     """
@@ -199,6 +207,14 @@ def _suites() -> Iterator[Suite]:
             continue
         register_suite(suite)
         yield suite
+
+
+def _in_form(env: gym.Env[Any, Any], obs_type: str, normalized: bool) -> gym.Env[Any, Any]:
+    """Bring an environment into the agents' form, or only what it observes as far as that is needed."""
+    if obs_type == "pixels":
+        env = observe_pixels(env)
+        return with_native_spaces(normalize_action(env), env) if normalized else env
+    return normalize(env) if normalized else with_native_spaces(keep_observation(env), env, False)
 
 
 def _image_options(

@@ -8,6 +8,8 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.spaces import Box
 
+from dream_agents.wrappers.spaces import is_image
+
 IMAGE_SIZE = 64
 """Height and width of an observed image, in pixels."""
 FRAME_STACK = 3
@@ -47,8 +49,11 @@ def observe_pixels(env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
     :raises ValueError: if the environment was made with another render mode
     :raises gymnasium.error.DependencyNotInstalled: if images have to be resized and opencv is missing
     """
-    if observes_images(env):
+    if is_image(env.observation_space):
         return env
+    space = env.observation_space
+    if env.render_mode != "rgb_array" and isinstance(space, Box) and len(space.shape) == 3:
+        check_image(space)
     if env.render_mode != "rgb_array":
         raise ValueError(
             f"obs_type='pixels' shows what an environment renders, but this one has render_mode={env.render_mode!r}; "
@@ -62,7 +67,15 @@ def observe_pixels(env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
     return StackedChannels(gym.wrappers.FrameStackObservation(env, FRAME_STACK))
 
 
-def observes_images(env: gym.Env[Any, Any]) -> bool:
-    """Tell whether an environment's observations are images already."""
-    space = env.observation_space
-    return isinstance(space, Box) and space.dtype == np.uint8 and len(space.shape) == 3
+def check_image(space: gym.Space[Any]) -> None:
+    """Raise a `ValueError` that names dtype and range unless images of a space are uint8 from 0 to 255.
+
+    :param space: a `Box` with three dimensions
+    """
+    assert isinstance(space, Box)
+    if space.dtype != np.uint8 or np.any(space.low != 0) or np.any(space.high != 255):
+        raise ValueError(
+            f"images of dtype {space.dtype} from {space.low.min():.4g} to {space.high.max():.4g} are observed, but "
+            "agents learn from images of dtype uint8 from 0 to 255; wrap the environment with "
+            "gymnasium.wrappers.TransformObservation, e.g. with lambda image: (255 * image).astype(numpy.uint8)"
+        )

@@ -3,35 +3,26 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
 import numpy as np
+from gymnasium import spaces
 from gymnasium.spaces import Box
 
-_UNLIMITED = 1e10
-"""MuJoCo's mjMAXVAL, which dm_control gives as the bound of actuators that have none."""
+from dream_agents.wrappers.actions import (
+    ScaledAction,
+    check_action_space,
+    env_name,
+    is_unit,
+)
 
+if TYPE_CHECKING:
+    from stable_baselines3.common.vec_env import VecEnv
 
-class UnitAction(gym.ActionWrapper[Any, Any, Any], gym.utils.RecordConstructorArgs):
-    """Declare the action as a flat float32 ``Box(-1, 1)``; its numbers reach the environment unchanged.
-
-    They are handed on in the environment's own dtype and shape.
-
-    :param env: an environment whose action is a floating-point `Box` of any shape
-    """
-
-    def __init__(self, env: gym.Env[Any, Any]) -> None:
-        gym.utils.RecordConstructorArgs.__init__(self)
-        gym.ActionWrapper.__init__(self, env)
-        inner = env.action_space
-        assert isinstance(inner, Box)
-        self._dtype, self._shape = inner.dtype, inner.shape
-        self.action_space = Box(-1.0, 1.0, (int(np.prod(inner.shape)),), np.float32)
-
-    def action(self, action: Any) -> np.ndarray[Any, Any]:
-        """Return the action in the environment's dtype and shape."""
-        return np.asarray(action, dtype=self._dtype).reshape(self._shape)
+Spaces = tuple[gym.Space[Any], gym.Space[Any]]
+"""Observation space and action space."""
 
 
 class Float32Observation(gym.ObservationWrapper[Any, Any, Any], gym.utils.RecordConstructorArgs):
@@ -54,15 +45,52 @@ class Float32Observation(gym.ObservationWrapper[Any, Any, Any], gym.utils.Record
         return np.asarray(observation, dtype=np.float32)
 
 
+class NativeSpaces(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructorArgs):
+    """Remember which spaces an environment had before they were brought into another form.
+
+    :param env: the environment in its new form
+    :param native_spaces: its own observation space and action space
+    :param is_normalized: whether the form is that of `normalize`
+    """
+
+    def __init__(self, env: gym.Env[Any, Any], native_spaces: Spaces, is_normalized: bool = True) -> None:
+        gym.utils.RecordConstructorArgs.__init__(
+            self, native_spaces=native_spaces, is_normalized=is_normalized
+        )
+        gym.Wrapper.__init__(self, env)
+        self.native_spaces, self.is_normalized = native_spaces, is_normalized
+
+
 def normalize(env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
     """Return `env` with a flat float32 observation and an action in ``Box(-1, 1, (A,), float32)``.
 
-    An environment that has both already is returned as it is.
+    An environment that has both already is returned as it is. Another one tells its own spaces by `native_spaces`.
 
     :raises ValueError: if the action is not a bounded floating-point `Box`, or the observation cannot
         be made one vector
     """
-    return normalize_action(normalize_observation(env))
+    return with_native_spaces(normalize_action(normalize_observation(env)), env)
+
+
+def with_native_spaces(
+    env: gym.Env[Any, Any], before: gym.Env[Any, Any], is_normalized: bool = True
+) -> gym.Env[Any, Any]:
+    """Let an environment tell the spaces that it had before, where it has been wrapped since."""
+    if env is before:
+        return env
+    return NativeSpaces(env, (before.observation_space, before.action_space), is_normalized)
+
+
+def native_spaces(env: VecEnv) -> Spaces:
+    """Tell the environments' own spaces, or those of the `VecEnv` where it was not `make_env` that changed them."""
+    observation_space, action_space = env.observation_space, env.action_space
+    if not env.has_attr("native_spaces"):
+        return observation_space, action_space
+    observed, acted = env.get_attr("native_spaces", indices=[0])[0]
+    return (
+        observed if spaces.flatdim(observed) == spaces.flatdim(observation_space) else observation_space,
+        acted if is_unit(action_space) else action_space,
+    )
 
 
 def normalize_observation(env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
@@ -73,14 +101,10 @@ def normalize_observation(env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
     space = env.observation_space
     if not space.is_np_flattenable:
         raise ValueError(
-            f"{_name(env)} observes {space}, which has no fixed length and cannot be made a vector of "
+            f"{env_name(env)} observes {space}, which has no fixed length and cannot be made a vector of "
             "numbers; wrap it with gymnasium.wrappers.TransformObservation so that it observes a Box"
         )
-    if isinstance(space, Box) and space.dtype == np.uint8 and len(space.shape) == 3:
-        warnings.warn(
-            f"{_name(env)} observes images; each becomes a vector of {np.prod(space.shape)} numbers",
-            stacklevel=2,
-        )
+    _warn_of_images(env)
     if not (isinstance(space, Box) and len(space.shape) == 1):
         env = gym.wrappers.FlattenObservation(env)
     if env.observation_space.dtype != np.float32:
@@ -88,36 +112,67 @@ def normalize_observation(env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
     return env
 
 
+def keep_observation(env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
+    """Return `env` itself if Stable-Baselines3 can store what it observes, or else `normalize_observation`'s.
+
+    It can't store tuples, dictionaries in dictionaries and the like; and with `obs_type="state"`, images are vectors.
+
+    :raises ValueError: if its observation's length is not fixed (a `Sequence` or a `Graph`)
+    """
+    space = env.observation_space
+    parts = list(space.spaces.values()) if isinstance(space, spaces.Dict) else [space]
+    return env if parts and all(map(_is_plain, parts)) else normalize_observation(env)
+
+
 def normalize_action(env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
     """Return `env` with ``Box(-1, 1, (A,), float32)`` as action, linearly rescaled to its own bounds.
 
     :raises ValueError: if its action is not a bounded floating-point `Box`
     """
-    space = env.action_space
-    if not isinstance(space, Box) or not np.issubdtype(space.dtype, np.floating):
-        raise ValueError(
-            f"{_name(env)} has the action space {space}, but all agents of dream-agents choose continuous "
-            "actions: they need a floating-point Box. Choose an environment with continuous actions, or for "
-            "discrete ones an agent made for them, such as DQN or PPO of stable-baselines3."
+    check_action_space(env.action_space, env_name(env))
+    return env if is_unit(env.action_space) else ScaledAction(env)
+
+
+def is_image(space: gym.Space[Any]) -> bool:
+    """Tell whether a space is one of images: uint8 with three dimensions."""
+    return isinstance(space, Box) and space.dtype == np.uint8 and len(space.shape) == 3
+
+
+def _is_plain(space: gym.Space[Any]) -> bool:
+    """Tell whether Stable-Baselines3's buffers and networks take a space as it is."""
+    if isinstance(space, Box):
+        return 1 <= len(space.shape) <= 2
+    if isinstance(space, spaces.Discrete):
+        return bool(space.start == 0)
+    if isinstance(space, spaces.MultiDiscrete):
+        return len(space.nvec.shape) == 1 and bool(np.all(space.start == 0))
+    return isinstance(space, spaces.MultiBinary) and len(space.shape) == 1
+
+
+def _warn_of_images(env: gym.Env[Any, Any]) -> None:
+    images = dict(_images(env.observation_space))
+    if images:
+        names = ", ".join(f'"{name}"' for name in images if name)
+        sizes = ", ".join(str(int(np.prod(space.shape))) for space in images.values())
+        warnings.warn(
+            f"{env_name(env)} observes images{names and f' ({names})'}; each becomes a vector of {sizes} numbers",
+            stacklevel=3,
         )
-    if not is_bounded(space):
-        raise ValueError(
-            f"{_name(env)} has the action space {space}, whose bounds are infinite, so that [-1, 1] cannot "
-            "be scaled to them; wrap it with gymnasium.wrappers.TransformAction to say which range to use"
-        )
-    if not (np.all(space.low == -1) and np.all(space.high == 1)):
-        one = space.dtype.type(1)
-        env = gym.wrappers.RescaleAction(env, -one, one)
-    if space.dtype != np.float32 or len(space.shape) != 1:
-        env = UnitAction(env)
-    return env
 
 
-def is_bounded(space: Box) -> bool:
-    """Tell whether every bound is a real one, neither infinite nor MuJoCo's stand-in for none."""
-    return bool(np.all(np.abs(space.low) < _UNLIMITED) and np.all(np.abs(space.high) < _UNLIMITED))
-
-
-def _name(env: gym.Env[Any, Any]) -> str:
-    """Name an environment in a message."""
-    return f'"{env.spec.id}"' if env.spec is not None else type(env.unwrapped).__name__
+def _images(space: gym.Space[Any], name: str = "") -> Iterator[tuple[str, Box]]:
+    """Yield the images in a space, with their names in dictionaries and places in tuples."""
+    if isinstance(space, Box):
+        # Floating-point images are nobody's state vector either.
+        if is_image(space) or (
+            len(space.shape) == 3 and np.all(space.low >= 0) and np.all(space.high <= 255)
+        ):
+            yield name, space
+        return
+    parts: dict[str, gym.Space[Any]] = {}
+    if isinstance(space, spaces.Dict):
+        parts = dict(space.spaces)
+    elif isinstance(space, spaces.Tuple):
+        parts = {str(place): part for place, part in enumerate(space.spaces)}
+    for key, part in parts.items():
+        yield from _images(part, f"{name}.{key}" if name else key)

@@ -253,7 +253,7 @@ def _read_checkpoint(path: str | Path) -> _Source:
 
 def _check_spaces(agent: WorldModelAgent, source: _Source) -> None:
     """Compare the environment's sizes with the weights'."""
-    obs_shape, action_dim = agent.observation_space.shape, agent.world_model.action_dim
+    obs_shape, action_dim = agent.policy.encoding.shape, agent.world_model.action_dim
     if (obs_shape, action_dim) != (source.obs_shape, source.action_dim):
         trained = f", trained in {source.environment}," if source.environment else ""
         raise ZooError(

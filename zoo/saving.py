@@ -117,8 +117,7 @@ def record_results(folder: str | Path, results: Iterable[Result | Mapping[str, A
 
 def _describe(model: WorldModelAgent) -> dict[str, Any]:
     """The fields of a card that the agent itself tells."""
-    shape, options = model.observation_space.shape, _scalars("model_kwargs", model.model_kwargs)
-    assert shape is not None
+    shape, options = model.policy.encoding.shape, _scalars("model_kwargs", model.model_kwargs)
     return {
         "agent": _registered_name(agents, type(model)),
         "backbone": model.backbone_name,

@@ -13,7 +13,6 @@ from stable_baselines3.common.noise import ActionNoise
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.preprocessing import get_action_dim
 from stable_baselines3.common.type_aliases import (
-    GymEnv,
     MaybeCallback,
     Schedule,
 )
@@ -21,11 +20,13 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from dream_agents.agents.keywords import explaining_memory, require_env
 from dream_agents.agents.learning_rate import make_schedule
+from dream_agents.agents.observations import EncodedReplay, ObservationEncoding
 from dream_agents.agents.planner_roles import PlannerRoles
 from dream_agents.agents.policy import WorldModelPolicy
 from dream_agents.agents.scalar_range import RangeCheck
 from dream_agents.agents.task import (
     TrainingTask,
+    check_normalization,
     check_numbers,
     check_obs_type,
     discount_from_episode_length,
@@ -45,6 +46,7 @@ from dream_agents.planners import Memory, Plan, Planner
 from dream_agents.planners.decision import with_action
 from dream_agents.replay import SequenceReplayBuffer
 from dream_agents.wrappers import task_info
+from dream_agents.wrappers.make import EnvLike
 
 SelfWorldModelAgent = TypeVar("SelfWorldModelAgent", bound="WorldModelAgent")
 
@@ -54,7 +56,11 @@ class WorldModelAgent(PlannerRoles, UpdatingAgent):
 
     Keywords that Stable-Baselines3's ``OffPolicyAlgorithm`` has keep their names and meanings. A step is a decision.
 
-    :param env: an environment id (see ``dream-agents envs``), a ``gymnasium.Env`` or a ``VecEnv``
+    ``action_space`` and ``observation_space`` are the environment's own: ``predict`` takes what it observes and returns
+    actions in its units. World model and planner see vectors or images, and act in [-1, 1].
+
+    :param env: an environment id (see ``dream-agents envs``), a ``gymnasium.Env``, a function that makes one, or a
+        ``VecEnv``
     :param policy: Stable-Baselines3's policy class or its name
     :param backbone: world model and learner, a name in ``registry.backbones``
     :param planner: acts in ``predict``, a name in ``registry.planners`` or a planner
@@ -105,7 +111,7 @@ class WorldModelAgent(PlannerRoles, UpdatingAgent):
 
     def __init__(
         self,
-        env: GymEnv | str | None,
+        env: EnvLike | VecEnv | None,
         policy: str | type[BasePolicy] = "WorldModelPolicy",
         *,
         backbone: str = "tdmpc2",
@@ -163,6 +169,10 @@ class WorldModelAgent(PlannerRoles, UpdatingAgent):
         id = env if isinstance(env, str) else None
         self.task = TrainingTask(id, obs_type, env_kwargs or {}, n_envs, vec_env_cls, not_finite=not_finite)
         env = None if env is None else self.task.make(env, monitor_wrapper)
+        if isinstance(
+            policy, str
+        ):  # Stable-Baselines3 has one name for vectors and another one for dictionaries
+            policy = self.policy_aliases.get(policy, policy)
         super().__init__(
             policy,
             env,  # type: ignore[arg-type]
@@ -218,8 +228,11 @@ class WorldModelAgent(PlannerRoles, UpdatingAgent):
         return None
 
     def _setup_model(self) -> None:
+        self._adopt_spaces()
         check_obs_type(self.obs_type, self.observation_space)
+        encoding = ObservationEncoding(self.observation_space, self.native_observation_space)
         if self.env is not None:
+            check_normalization(self.env, encoding.shape)
             self._read_task(self.env)
         self._stores_plans = self.backbone.imitates_planner
         self.replay_buffer_kwargs = self.replay_buffer_kwargs | {
@@ -242,8 +255,19 @@ class WorldModelAgent(PlannerRoles, UpdatingAgent):
             "model_kwargs": model_kwargs,
             "planner": self._planner,
             "seed": self.seed or 0,
+            "native_observation_space": self.native_observation_space,
         }
         with explaining_memory(self.buffer_size):
+            if self.replay_buffer is None:
+                self.replay_buffer = self.replay_buffer_class(  # type: ignore[misc,assignment]
+                    self.buffer_size,
+                    encoding.space,
+                    self.action_space,
+                    device=self.device,
+                    n_envs=self.n_envs,
+                    optimize_memory_usage=self.optimize_memory_usage,
+                    **self.replay_buffer_kwargs,
+                )
             super()._setup_model()
         self.policy_kwargs = user_kwargs
         self.generators = {name: torch.Generator(self.device) for name in ("learner", "planner")}
@@ -364,9 +388,13 @@ class WorldModelAgent(PlannerRoles, UpdatingAgent):
         self._return_from_elsewhere()
         self._last_plan, self._chose_at = None, time.perf_counter()
         if self.num_timesteps < learning_starts:
-            return super()._sample_action(learning_starts, action_noise, n_envs)
+            chosen = np.stack([self.action_space.sample() for _ in range(n_envs)])
+            scaled = self.policy.scale.to_unit(chosen)
+            if action_noise is not None:
+                scaled = np.clip(scaled + action_noise(), -1, 1)
+            return self._executed(scaled)
         planner = self.collector
-        assert isinstance(self._last_obs, np.ndarray) and self._last_episode_starts is not None
+        assert self._last_obs is not None and self._last_episode_starts is not None
         began = time.perf_counter()
         obs = self.policy.observations_to_tensor(self._last_obs)
         starts = torch.as_tensor(self._last_episode_starts, device=self.device)
@@ -391,7 +419,15 @@ class WorldModelAgent(PlannerRoles, UpdatingAgent):
             scaled = np.clip(scaled + action_noise(), -1, 1).astype(np.float32)
             executed = torch.as_tensor(scaled, device=self.device).reshape(n_envs, -1)
             self._plan_memory = with_action(self.world_model, self._plan_memory, executed)
-        return self.policy.unscale_action(scaled), scaled
+        return self._executed(scaled)
+
+    def _executed(self, scaled: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return actions of [-1, 1] as the environment takes them, and as replay stores them."""
+        scale = self.policy.scale
+        return scale.for_env(scale.to_native(scaled)), scaled
+
+    def _encoded(self, replay_buffer: ReplayBuffer) -> EncodedReplay:
+        return EncodedReplay(replay_buffer, self.policy.encoding)
 
     def _store_step(
         self,

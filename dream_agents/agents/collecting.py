@@ -140,10 +140,15 @@ class CollectingAgent(OffPolicyAlgorithm):
             if self._vec_normalize_env is not None:
                 self._last_original_obs = self._vec_normalize_env.get_original_obs()
         else:
-            super()._store_transition(replay_buffer, buffer_action, new_obs, reward, dones, infos)
+            stored = self._encoded(replay_buffer)
+            super()._store_transition(stored, buffer_action, new_obs, reward, dones, infos)
         self._last_episode_starts = dones  # checkpoints wait for an episode's end
         self._last_movement = watched(self.env).last_movement
         self._decisions_took(time.perf_counter() - self._chose_at)
+
+    def _encoded(self, replay_buffer: ReplayBuffer) -> Any:
+        """Hook: what observations are stored through, where replay holds other ones than the environment gives."""
+        return replay_buffer
 
     # ------------------------------------------------- how long it will take
 

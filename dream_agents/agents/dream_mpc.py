@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from stable_baselines3.common.policies import BasePolicy
-from stable_baselines3.common.type_aliases import GymEnv
+from stable_baselines3.common.vec_env import VecEnv
 
 from dream_agents.agents.base import WorldModelAgent
 from dream_agents.learners.base import get_backbone
 from dream_agents.planners import Planner
+from dream_agents.wrappers.make import EnvLike
 
 
 class DreamMPC(WorldModelAgent):
@@ -22,7 +23,7 @@ class DreamMPC(WorldModelAgent):
 
         >>> model = DreamMPC("dmc_cup-catch-v0", model_size="1M").learn(50_000, progress_bar=True)
 
-    :param env: an environment id, a ``gymnasium.Env`` or a ``VecEnv``
+    :param env: an environment id, a ``gymnasium.Env``, a function that makes one, or a ``VecEnv``
     :param policy: Stable-Baselines3's policy class or its name
     :param backbone: world model and learner, a name in ``registry.backbones``
     :param planner: acts in ``predict``, a name in ``registry.planners`` or a planner
@@ -32,7 +33,7 @@ class DreamMPC(WorldModelAgent):
 
     def __init__(
         self,
-        env: GymEnv | str | None,
+        env: EnvLike | VecEnv | None,
         policy: str | type[BasePolicy] = "WorldModelPolicy",
         *,
         backbone: str = "bmpc",

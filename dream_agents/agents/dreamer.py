@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from stable_baselines3.common.policies import BasePolicy
-from stable_baselines3.common.type_aliases import GymEnv, Schedule
+from stable_baselines3.common.type_aliases import Schedule
+from stable_baselines3.common.vec_env import VecEnv
 
 from dream_agents.agents.base import WorldModelAgent
 from dream_agents.planners import Planner
+from dream_agents.wrappers.make import EnvLike
 
 
 class DreamerV3(WorldModelAgent):
@@ -18,7 +20,7 @@ class DreamerV3(WorldModelAgent):
 
         >>> model = DreamerV3("dmc_cup-catch-v0").learn(50_000, progress_bar=True)
 
-    :param env: an environment id, a ``gymnasium.Env`` or a ``VecEnv``
+    :param env: an environment id, a ``gymnasium.Env``, a function that makes one, or a ``VecEnv``
     :param policy: Stable-Baselines3's policy class or its name
     :param backbone: "dreamer", or "dreamer_gaussian" for Dreamer as the paper of Dream-MPC used it; its defaults of
         other keywords, ``GaussianDreamerBackbone.agent_defaults``, are those of :class:`DreamMPC`
@@ -36,7 +38,7 @@ class DreamerV3(WorldModelAgent):
 
     def __init__(
         self,
-        env: GymEnv | str | None,
+        env: EnvLike | VecEnv | None,
         policy: str | type[BasePolicy] = "WorldModelPolicy",
         *,
         backbone: str = "dreamer",

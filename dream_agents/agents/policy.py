@@ -10,10 +10,12 @@ from gymnasium import spaces
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import Schedule
 
+from dream_agents.agents.observations import ObservationEncoding
 from dream_agents.annex import make_decider
 from dream_agents.learners.base import Backbone
 from dream_agents.planners import Memory, Planner
 from dream_agents.planners.decision import Decider
+from dream_agents.wrappers import ActionScale
 
 #: Recurrent memory and plan as Stable-Baselines3's ``state``: arrays ``[n_envs, ...]`` in a fixed order.
 State = tuple[np.ndarray, ...]
@@ -22,13 +24,17 @@ State = tuple[np.ndarray, ...]
 class WorldModelPolicy(BasePolicy):
     """Observations to actions through a world model and a planner.
 
-    :param observation_space: a Box
+    World model and planner see vectors or images, and choose actions in [-1, 1]; flattening, casting and scaling are
+    done here.
+
+    :param observation_space: of the agent's environments
     :param action_space: a Box with finite bounds
     :param lr_schedule: unused; learners hold the optimizers
     :param backbone: what makes the world model
     :param model_kwargs: keyword arguments of ``backbone.build_world_model``
     :param planner: acts in :meth:`predict`
     :param seed: seed of the planner's draws in ``predict(deterministic=True)``
+    :param native_observation_space: the environment's own, whose observations are taken as well
     """
 
     def __init__(
@@ -41,13 +47,16 @@ class WorldModelPolicy(BasePolicy):
         model_kwargs: dict[str, Any],
         planner: Planner,
         seed: int = 0,
+        native_observation_space: spaces.Space | None = None,
     ):
         super().__init__(observation_space, action_space)
+        self.native_observation_space = native_observation_space
+        self.encoding = ObservationEncoding(observation_space, native_observation_space)
+        self.scale = ActionScale(action_space)
         self.backbone, self.model_kwargs, self.planner, self.seed = backbone, model_kwargs, planner, seed
         self._decider: Decider | None = None
-        assert observation_space.shape is not None
         self.world_model = backbone.build_world_model(
-            observation_space.shape, int(np.prod(action_space.shape)), **model_kwargs
+            self.encoding.shape, int(np.prod(action_space.shape)), **model_kwargs
         )
         self.eval()
 
@@ -57,7 +66,8 @@ class WorldModelPolicy(BasePolicy):
         return self.world_model.device
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
-        names = ("observation_space", "action_space", "backbone", "model_kwargs", "planner", "seed")
+        spaces = ("observation_space", "action_space", "native_observation_space")
+        names = (*spaces, "backbone", "model_kwargs", "planner", "seed")
         return {name: getattr(self, name) for name in names} | {"lr_schedule": None}
 
     def __getstate__(self) -> dict[str, Any]:
@@ -99,19 +109,31 @@ class WorldModelPolicy(BasePolicy):
 
     def example_observations(self, n_envs: int) -> torch.Tensor:
         """Observations ``[n_envs, ...]`` of the shape and type that decisions are made on, all zero."""
-        space = self.observation_space
-        assert space.shape is not None
-        return self.observations_to_tensor(np.zeros((n_envs, *space.shape), space.dtype))
+        space = self.encoding.space
+        return self._on_device(np.zeros((n_envs, *space.shape), space.dtype))
 
-    def unscaled(self, action: torch.Tensor) -> np.ndarray:
-        """Actions ``[B, A]`` in [-1, 1] as arrays ``[B, *action_shape]`` within the action space's bounds."""
-        array = action.cpu().numpy().reshape(-1, *self.action_space.shape)  # type: ignore[misc]
-        return self.unscale_action(array)
+    def observations_to_tensor(self, observations: Any) -> torch.Tensor:
+        """A batch of the environment's observations on the model's device, images as uint8, vectors as float32."""
+        return self._on_device(self.encoding.encode(observations))
 
-    def observations_to_tensor(self, observation: np.ndarray) -> torch.Tensor:
-        """Vectorized observations on the model's device, images as they are, anything else as float32."""
-        tensor = torch.as_tensor(observation, device=self.device)
-        return tensor if tensor.dtype == torch.uint8 else tensor.float()
+    def _on_device(self, encoded: np.ndarray) -> torch.Tensor:
+        return torch.as_tensor(encoded, device=self.device)
+
+    def native_actions(self, action: torch.Tensor) -> np.ndarray:
+        """Actions ``[B, A]`` in [-1, 1] as arrays ``[B, *action_shape]`` in the environment's units.
+
+        :raises ValueError: if one of them is not finite
+        """
+        unit = action.cpu().numpy().reshape(-1, *self.scale.space.shape)
+        return self.scale.for_env(self.scale.to_native(unit))
+
+    def scale_action(self, action: np.ndarray) -> np.ndarray:
+        """Actions in the environment's units in [-1, 1]."""
+        return self.scale.to_unit(action)
+
+    def unscale_action(self, scaled_action: np.ndarray) -> np.ndarray:
+        """Actions in [-1, 1] in the environment's units, inside its action space."""
+        return self.scale.to_native(scaled_action)
 
     def predict(
         self,
@@ -125,16 +147,16 @@ class WorldModelPolicy(BasePolicy):
         A pure function where ``deterministic``: planners that draw random numbers then draw the same ones for the
         same ``state``. Otherwise they draw from PyTorch's global generator.
 
-        :param observation: one observation or a batch
+        :param observation: what the environment gives, one observation or a batch; also flattened, or images with
+            their channels at the other end
         :param state: what the previous call returned; without it each call plans afresh
         :param episode_start: bool ``[n_envs]``, where true the state is ignored
         :param deterministic: leave out exploration noise
-        :return: actions within the action space's bounds, and the new state
+        :return: actions in the action space, and the new state
+        :raises ValueError: for what is no observation of the environment
         """
-        assert isinstance(observation, np.ndarray), "observations are arrays"
-        vectorized = self.is_vectorized_observation(observation)
-        batch = observation if vectorized else observation[None]
-        obs = self.observations_to_tensor(batch)
+        batch, vectorized = self.encoding.batch(observation)
+        obs = self._on_device(batch)
         memory = self.initial_memory(self.planner, len(obs))
         device = obs.device
         if state is None:
@@ -157,9 +179,9 @@ class WorldModelPolicy(BasePolicy):
         action, memory = self.decider.act(obs, memory, starts, self.planner, deterministic, generator)
         if training:
             self.set_training_mode(True)
-        actions = self.unscaled(action)
+        actions = self.native_actions(action)
         new_state = tuple(value.cpu().numpy() for value in memory.values())
-        return (actions if vectorized else actions[0]), new_state
+        return (actions if vectorized else actions[0, ...]), new_state
 
     def _as_memory(self, name: str, value: np.ndarray, expected: torch.Tensor) -> torch.Tensor:
         tensor = torch.as_tensor(value, device=expected.device)
@@ -171,17 +193,19 @@ class WorldModelPolicy(BasePolicy):
             )
         return tensor
 
-    def forward(self, obs: torch.Tensor | np.ndarray, deterministic: bool = False) -> torch.Tensor:
-        """Plan actions in [-1, 1], as Stable-Baselines3's off-policy ones do; :meth:`predict` gives the environment's.
-
-        :param obs: a batch of observations
-        :param deterministic: leave out exploration noise
-        """
-        return self._predict(torch.as_tensor(obs), deterministic)
+    def forward(
+        self, obs: torch.Tensor | dict[str, torch.Tensor], deterministic: bool = False
+    ) -> torch.Tensor:
+        """Actions ``[B, *action_shape]`` in [-1, 1] for a batch of the environment's observations."""
+        return self._predict(obs, deterministic)
 
     def _predict(
         self, observation: torch.Tensor | dict[str, torch.Tensor], deterministic: bool = False
     ) -> torch.Tensor:
-        assert isinstance(observation, torch.Tensor), "observations are arrays"
-        actions, _ = self.predict(observation.cpu().numpy(), deterministic=deterministic)
+        arrays: Any
+        if isinstance(observation, dict):
+            arrays = {name: part.cpu().numpy() for name, part in observation.items()}
+        else:
+            arrays = observation.cpu().numpy()
+        actions, _ = self.predict(arrays, deterministic=deterministic)
         return torch.as_tensor(self.scale_action(actions), device=self.device)

@@ -7,17 +7,22 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import gymnasium as gym
+import numpy as np
 import stable_baselines3
 import torch
 from gymnasium import spaces
+from stable_baselines3.common.noise import ActionNoise
 from stable_baselines3.common.policies import BasePolicy
-from stable_baselines3.common.type_aliases import GymEnv
+from stable_baselines3.common.vec_env import VecEnv
 
 from dream_agents.agents.keywords import explaining_memory, require_env
+from dream_agents.agents.observations import ObservationEncoding, is_image_space
 from dream_agents.agents.saving import SavedAgent
-from dream_agents.agents.task import TrainingTask, check_obs_type
+from dream_agents.agents.task import TrainingTask, check_normalization, check_obs_type
 from dream_agents.registry import UnknownNameError
-from dream_agents.wrappers import task_info
+from dream_agents.wrappers import ActionScale, task_info
+from dream_agents.wrappers.make import EnvLike
 
 #: Keywords by preset; "paper" is what Dream-MPC's paper takes from github.com/denisyarats/pytorch_sac.
 PRESETS: dict[str, dict[str, Any]] = {
@@ -57,8 +62,8 @@ class PlainTask:
     """How files of version 0.1 name the task of SAC; unpickling it gives a :class:`TrainingTask`."""
 
     def __new__(cls) -> Any:
-        """Make what pickle then fills with the saved values, which lack ``seeds_episodes``."""
-        return TrainingTask(None, seeds_episodes=False)
+        """Make what pickle then fills with the saved values, which lack the newer fields."""
+        return TrainingTask(None, seeds_episodes=False, normalized=True)
 
 
 class SAC(SavedAgent, stable_baselines3.SAC):
@@ -69,8 +74,10 @@ class SAC(SavedAgent, stable_baselines3.SAC):
 
         >>> model = SAC("dmc_walker-walk-v0", preset="paper").learn(500_000, progress_bar=True)
 
-    :param env: an environment id (see ``dream-agents envs``), a ``gymnasium.Env`` or a ``VecEnv``
-    :param policy: Stable-Baselines3's policy class or its name; None for "MlpPolicy", or "CnnPolicy" on pixels
+    :param env: an environment id (see ``dream-agents envs``), a ``gymnasium.Env``, a function that makes one, or a
+        ``VecEnv``
+    :param policy: Stable-Baselines3's policy class or its name; None for "MlpPolicy", "CnnPolicy" on pixels, or
+        "MultiInputPolicy" on dictionaries
     :param preset: "sb3" for Stable-Baselines3's defaults, "paper" for the settings of Dream-MPC's paper
     :param obs_type: "state", or "pixels" for the last three frames
     :param env_kwargs: keyword arguments of the environment, where ``env`` is an id
@@ -90,7 +97,7 @@ class SAC(SavedAgent, stable_baselines3.SAC):
 
     def __init__(
         self,
-        env: GymEnv | str | None,
+        env: EnvLike | VecEnv | None,
         policy: str | type[BasePolicy] | None = None,
         *,
         preset: str = "sb3",
@@ -132,8 +139,10 @@ class SAC(SavedAgent, stable_baselines3.SAC):
             _check_policy(policy, env.observation_space)
             if preset in RANDOM_FRAMES:
                 keywords.setdefault("learning_starts", RANDOM_FRAMES[preset] // self._action_repeat)
+            if policy is None:
+                policy = _policy_for(env.observation_space, obs_type)
         super().__init__(
-            policy or ("CnnPolicy" if obs_type == "pixels" else "MlpPolicy"),  # type: ignore[arg-type]
+            policy or "MlpPolicy",  # type: ignore[arg-type]
             env,  # type: ignore[arg-type]
             seed=None if seed is None else int(seed),
             **keywords,
@@ -145,10 +154,56 @@ class SAC(SavedAgent, stable_baselines3.SAC):
             super()._setup_model()
 
     def _read_task(self) -> None:
+        self._adopt_spaces()
+        self.scale = ActionScale(self.action_space)
         check_obs_type(self.task.obs_type, self.observation_space)
         if self.env is not None:
+            if is_image_space(self.observation_space):
+                check_normalization(self.env, self.observation_space.shape or ())
             info = task_info(self.env)
             self._action_repeat, self._frame_stack = info.action_repeat, info.frame_stack
+
+    def _excluded_save_params(self) -> list[str]:
+        return [*super()._excluded_save_params(), "scale"]
+
+    def _sample_action(
+        self, learning_starts: int, action_noise: ActionNoise | None = None, n_envs: int = 1
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Stable-Baselines3's, with actions that are inside the action space to the last digit."""
+        if self.num_timesteps < learning_starts and not (self.use_sde and self.use_sde_at_warmup):
+            chosen = np.stack([self.action_space.sample() for _ in range(n_envs)])
+        else:
+            assert self._last_obs is not None
+            chosen, _ = self.predict(self._last_obs)
+        unit = self.scale.to_unit(chosen)
+        if action_noise is not None:
+            unit = np.clip(unit + action_noise(), -1, 1)
+        return self.scale.for_env(self.scale.to_native(unit)), unit
+
+    def predict(
+        self,
+        observation: np.ndarray | dict[str, np.ndarray],
+        state: tuple[np.ndarray, ...] | None = None,
+        episode_start: np.ndarray | None = None,
+        deterministic: bool = False,
+    ) -> tuple[np.ndarray, tuple[np.ndarray, ...] | None]:
+        """Choose actions in the environment's units; see Stable-Baselines3's ``predict``."""
+        if isinstance(observation, dict | tuple) and isinstance(self.observation_space, gym.spaces.Box):
+            encoding = ObservationEncoding(self.observation_space, self.native_observation_space)
+            batch, vectorized = encoding.batch(observation)
+            observation = batch if vectorized else batch[0]
+        actions, state = super().predict(observation, state, episode_start, deterministic)
+        return self.scale.for_env(self.scale.inside(actions)), state
+
+    @classmethod
+    def _check_fit(cls, saved: Mapping[str, Any], env: VecEnv) -> None:
+        super()._check_fit(saved, env)
+        known, seen = saved["observation_space"], env.observation_space
+        if type(known) is not type(seen) or known.shape != seen.shape:
+            raise ValueError(
+                f"Observation spaces do not match: {known} != {seen}; give the environment's id or the "
+                "environment itself"
+            )
 
     @classmethod
     def _attributes_to_load(
@@ -159,3 +214,10 @@ class SAC(SavedAgent, stable_baselines3.SAC):
                 f"{path} was not saved by {cls.__name__}, but by another agent; load it with that one"
             )
         return kwargs
+
+
+def _policy_for(space: gym.Space[Any], obs_type: str) -> str:
+    """Name of Stable-Baselines3's policy for what is observed."""
+    if isinstance(space, gym.spaces.Dict):
+        return "MultiInputPolicy"
+    return "CnnPolicy" if obs_type == "pixels" else "MlpPolicy"

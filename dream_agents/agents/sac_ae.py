@@ -8,13 +8,14 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from stable_baselines3.common.policies import BasePolicy, ContinuousCritic
-from stable_baselines3.common.type_aliases import GymEnv
 from stable_baselines3.common.utils import polyak_update
+from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 
 from dream_agents.agents.sac import SAC
 from dream_agents.agents.sac_ae_policy import SACAEPolicy, reconstruction_loss
 from dream_agents.replay import SequenceReplayBuffer
+from dream_agents.wrappers.make import EnvLike
 
 
 class SACAE(SAC):
@@ -51,7 +52,7 @@ class SACAE(SAC):
 
     def __init__(
         self,
-        env: GymEnv | str | None,
+        env: EnvLike | VecEnv | None,
         policy: str | type[BasePolicy] | None = None,
         *,
         obs_type: str = "pixels",

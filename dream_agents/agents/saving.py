@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
+import itertools
+import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 from zipfile import BadZipFile, ZipFile
 
+import gymnasium as gym
 import numpy as np
 import torch
+from gymnasium import spaces
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.save_util import json_to_data, open_path
-from stable_baselines3.common.type_aliases import GymEnv
+from stable_baselines3.common.vec_env import VecEnv
 
 from dream_agents.agents.checkpoint import (
     AGENT_FILE,
@@ -24,8 +29,11 @@ from dream_agents.agents.checkpoint import (
 from dream_agents.agents.collecting import CollectingAgent
 from dream_agents.agents.keywords import explain_misplaced, parameters_of
 from dream_agents.agents.task import TrainingTask
-from dream_agents.registry import UnknownNameError
-from dream_agents.wrappers import task_info
+from dream_agents.registry import UnknownNameError, suites
+from dream_agents.wrappers import make_env, native_spaces, resolve, task_info
+from dream_agents.wrappers.gymnasium_ids import SUITE as GYMNASIUM
+from dream_agents.wrappers.make import EnvLike
+from dream_agents.wrappers.spaces import NativeSpaces
 from dream_agents.wrappers.watched import watch
 
 #: arguments of the agent that say how its environments are made
@@ -43,6 +51,8 @@ class SavedAgent(CollectingAgent):
 
     #: how the environments were made
     task: TrainingTask
+    #: what the environments themselves observe, which ``observation_space`` may be in another form
+    native_observation_space: gym.Space[Any] | None = None
     #: the agent's own random streams by name; none if it draws from the global one
     generators: Mapping[str, torch.Generator]
     _action_repeat: int
@@ -65,41 +75,80 @@ class SavedAgent(CollectingAgent):
     def _excluded_save_params(self) -> list[str]:
         return [*super()._excluded_save_params(), "_pace"]
 
-    def set_env(self, env: GymEnv | str, force_reset: bool = True) -> None:
-        """Continue in another environment with the same spaces."""
+    def set_env(self, env: EnvLike | VecEnv, force_reset: bool = True) -> None:
+        """Continue in another environment with the same spaces.
+
+        :param env: an id, a ``gymnasium.Env``, a function that makes one, or a ``VecEnv``
+        :param force_reset: begin a new episode
+        :raises ValueError: if it has other spaces
+        """
         task = self.task.changed_to(env)
-        env = task.make(env)
-        super().set_env(env, force_reset)
-        self.task = task
-        self._action_repeat = task_info(env).action_repeat
+        made = self._wrap_env(task.make(env), self.verbose)
+        self._check_fit(vars(self), made)
+        self.observation_space, self.action_space = made.observation_space, made.action_space
+        try:
+            super().set_env(made, force_reset)
+            self.task = task
+        finally:
+            self._adopt_spaces()
+        self._action_repeat = task_info(made).action_repeat
+
+    def _adopt_spaces(self) -> None:
+        """Have the environment's own action space, also where environments of ``make_env`` act in [-1, 1]."""
+        if self.env is not None:
+            self.native_observation_space, self.action_space = native_spaces(self.env)
+            if self.env.has_attr("native_spaces"):
+                (normalized,) = self.env.get_attr("is_normalized", indices=[0])
+                self.task = dataclasses.replace(self.task, normalized=normalized)
+
+    @classmethod
+    def _check_fit(cls, saved: Mapping[str, Any], env: VecEnv) -> None:
+        """Raise a ValueError unless an agent with these attributes can act in an environment.
+
+        :param saved: the agent's attributes
+        :param env: the environment
+        """
+        observed, acted = native_spaces(env)
+        known = (saved["observation_space"], saved.get("native_observation_space"))
+        if not any(_same(*pair) for pair in itertools.product(known, (env.observation_space, observed))):
+            raise ValueError(f"Observation spaces do not match: {known[0]} != {env.observation_space}")
+        if saved["action_space"] not in (env.action_space, acted):
+            raise ValueError(f"Action spaces do not match: {saved['action_space']} != {acted}")
 
     @classmethod
     def load(  # type: ignore[override]
-        cls: type[SelfSavedAgent], path: str | Path | Any, env: GymEnv | str | None = None, **kwargs: Any
+        cls: type[SelfSavedAgent], path: str | Path | Any, env: EnvLike | VecEnv | None = None, **kwargs: Any
     ) -> SelfSavedAgent:
         """Load what :meth:`save` wrote. See Stable-Baselines3's ``load``.
 
         The file holds pickled objects, so it can run code: load only those that you trust.
 
         :param env: also an environment id, made with the options that were saved (``env_kwargs`` if the id is the
-            same)
+            same), or a function that makes an environment
         :param kwargs: keyword arguments of the agent that replace the saved ones
-        :raises ValueError: for those that decide which weights there are, unknown ones, and files of other agents
+        :raises ValueError: for those that decide which weights there are, unknown ones, for files of other agents, and
+            for environments with other spaces
         """
         saved = read_attributes(path)
-        task: TrainingTask = saved["task"]
+        check_known(cls, kwargs)
+        task = TrainingTask.of_version(saved["task"])
+        if "native_observation_space" not in saved:
+            saved |= _spaces_of_version_0_1(task)
+        objects: dict[str, Any] = {"action_space": saved["action_space"]}
         if env is not None:
             task = task.changed_to(
                 env, **{name: kwargs.pop(name) for name in _TASK_OPTIONS if name in kwargs}
             )
-        check_known(cls, kwargs)
+            env = cls._wrap_env(task.make(env), 0)
+            cls._check_fit(saved, env)
+            # Stable-Baselines3 compares them with the environment's; _setup_model sets the agent's.
+            objects = {"observation_space": env.observation_space, "action_space": env.action_space}
         attributes = cls._attributes_to_load(path, saved, kwargs)
-        agent = super().load(path, None if env is None else task.make(env), **attributes)
-        agent.task = task
+        attributes["native_observation_space"] = saved.get("native_observation_space")
+        objects |= {"task": task} | (attributes.pop("custom_objects", None) or {})
+        agent = super().load(path, env, custom_objects=objects, **attributes)
         if agent.env is not None:
-            watch(
-                agent.env, task.not_finite
-            )  # the constructor, which Stable-Baselines3 calls, knows the default only
+            watch(agent.env, task.not_finite)  # the constructor that load calls knows the default only
         return agent
 
     @classmethod
@@ -122,7 +171,7 @@ class SavedAgent(CollectingAgent):
 
     @classmethod
     def load_checkpoint(
-        cls: type[SelfSavedAgent], folder: str | Path, env: GymEnv | str | None = None, **kwargs: Any
+        cls: type[SelfSavedAgent], folder: str | Path, env: EnvLike | VecEnv | None = None, **kwargs: Any
     ) -> SelfSavedAgent:
         """Go on from the newest good checkpoint; bad ones are named in a warning.
 
@@ -168,6 +217,40 @@ def check_known(agent: type, given: Iterable[str]) -> None:
     for name in given:
         if name not in known:
             raise UnknownNameError(f"option of {agent.__name__}", name, sorted(known))
+
+
+def _spaces_of_version_0_1(task: TrainingTask) -> dict[str, Any]:
+    """Return an agent's own spaces, as attributes, where version 0.1 saved those of its normalized environment.
+
+    :param task: how its environments were made
+    """
+    if task.env is None:
+        return {}
+    try:
+        suite, id = resolve(task.env)
+        if suite.name in suites.builtin and suite.name != GYMNASIUM.name:
+            return {}  # its environments are normalized themselves
+        env = make_env(id, obs_type=task.obs_type, **task.env_kwargs)
+    except Exception as error:  # environments may raise anything
+        warnings.warn(
+            f"{task.env} can't be made here ({error}), so that this agent of version 0.1 acts in [-1, 1]; pass env=",
+            stacklevel=3,
+        )
+        return {}
+    env.close()
+    if not isinstance(env, NativeSpaces):
+        return {}
+    observed, acted = env.native_spaces
+    return {"native_observation_space": observed, "action_space": acted}
+
+
+def _same(space: gym.Space[Any] | None, other: gym.Space[Any]) -> bool:
+    """Tell whether two spaces are one but for the precision of their numbers."""
+    if isinstance(space, spaces.Box) and isinstance(other, spaces.Box) and space.dtype != np.uint8:
+        with np.errstate(over="ignore"):
+            one, two = (np.stack([box.low, box.high]).astype(np.float32) for box in (space, other))
+        return one.shape == two.shape and bool(np.allclose(one, two))
+    return space == other
 
 
 def read_attributes(path: str | Path | Any) -> dict[str, Any]:

@@ -11,14 +11,19 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
-from stable_baselines3.common.type_aliases import GymEnv, Schedule
-from stable_baselines3.common.vec_env import VecEnv
+from stable_baselines3.common.type_aliases import Schedule
+from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_normalize
 
+from dream_agents.agents.observations import is_image_space
 from dream_agents.registry import UnknownNameError
 from dream_agents.wrappers import OBS_TYPES, make_env, make_vec_env, resolve
+from dream_agents.wrappers.actions import check_action_space
 from dream_agents.wrappers.make import EnvLike
+from dream_agents.wrappers.pixels import check_image
 from dream_agents.wrappers.seeding import EpisodeSeeding
 from dream_agents.wrappers.watched import watch
+
+_OBSERVED = (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)
 
 
 def discount_from_episode_length(decisions: int | None) -> float:
@@ -33,6 +38,8 @@ def discount_from_episode_length(decisions: int | None) -> float:
 class TrainingTask:
     """How the environments that an agent learns in are made.
 
+    They have their own action and observation spaces, observations flattened where Stable-Baselines3 can't store them.
+
     :param env: their id; None if an object was given, which can't be made again
     :param obs_type: what is observed
     :param env_kwargs: keyword arguments of the environment
@@ -41,6 +48,8 @@ class TrainingTask:
     :param seeds_episodes: after a seed, every episode has a seed of its own, so that a resumed run goes on with the
         same episodes; if False, episodes go on in the random stream that a seed begins, as in Stable-Baselines3
     :param not_finite: what NaN or infinity does, "stop" or "end"; see :class:`Watch`
+    :param normalized: as for ``make_env``: agents of version 0.1, and those of a ``make_vec_env``, learned in
+        environments with actions in [-1, 1] and observations as vectors
     """
 
     env: str | None
@@ -49,10 +58,11 @@ class TrainingTask:
     n_envs: int = 1
     vec_env_cls: str | type[VecEnv] = "dummy"
     seeds_episodes: bool = True
+    normalized: bool = False
     not_finite: str = "stop"
 
-    def make(self, env: GymEnv | str, monitor: bool = True) -> VecEnv:
-        """Make the environments of an id or around a ``gymnasium.Env``, check their spaces, and watch them.
+    def make(self, env: EnvLike | VecEnv, monitor: bool = True) -> VecEnv:
+        """Make the environments of an id, of a function, or around a ``gymnasium.Env``; check and watch them.
 
         A VecEnv and its wrappers stay as they are.
         """
@@ -61,36 +71,32 @@ class TrainingTask:
         check_spaces(env)
         return watch(env, self.not_finite)
 
-    def _make_vec_env(self, env: str | gym.Env[Any, Any], monitor: bool) -> VecEnv:
-        made: EnvLike = env
-        options = self.env_kwargs if isinstance(env, str) else {}
+    def _make_vec_env(self, env: EnvLike, monitor: bool) -> VecEnv:
+        form: dict[str, Any] = {"obs_type": self.obs_type, "normalized": self.normalized}
+        options = form | (self.env_kwargs if isinstance(env, str) else {})
+        made = env
         if self.seeds_episodes:
-            make = partial(_make_seeded_env, env, self.obs_type, self.env_kwargs)
-            made, options = make if isinstance(env, str) else make(), {}
-        return make_vec_env(
-            made,
-            self.n_envs,
-            obs_type=self.obs_type,
-            vec_env_cls=self.vec_env_cls,
-            monitor=monitor,
-            **options,
-        )
+            make = partial(_make_seeded_env, env, options)
+            made, options = make() if isinstance(env, gym.Env) else make, form
+        return make_vec_env(made, self.n_envs, vec_env_cls=self.vec_env_cls, monitor=monitor, **options)
 
-    def changed_to(self, env: GymEnv | str, **given: Any) -> TrainingTask:
+    @classmethod
+    def of_version(cls, task: TrainingTask) -> TrainingTask:
+        """Return a saved task as this version has it: those of version 0.1 don't say that they are normalized."""
+        is_old = "normalized" not in vars(task)
+        return dataclasses.replace(task, normalized=True) if is_old else task
+
+    def changed_to(self, env: EnvLike | VecEnv, **given: Any) -> TrainingTask:
         """Replace the environment and what is given of it; ``env_kwargs`` stay for the same id only."""
         if not isinstance(env, str):
-            not_finite = given.get("not_finite", self.not_finite)
-            return TrainingTask(
-                None, self.obs_type, seeds_episodes=self.seeds_episodes, not_finite=not_finite
-            )
+            kept = {"not_finite": given["not_finite"]} if "not_finite" in given else {}
+            return dataclasses.replace(self, env=None, env_kwargs={}, n_envs=1, vec_env_cls="dummy", **kept)
         env_kwargs = self.env_kwargs if _same_id(self.env, env) else {}
         return dataclasses.replace(self, env=env, **{"env_kwargs": env_kwargs} | given)
 
 
-def _make_seeded_env(
-    env: str | gym.Env[Any, Any], obs_type: str, options: dict[str, Any]
-) -> gym.Env[Any, Any]:
-    return EpisodeSeeding(make_env(env, obs_type=obs_type, **options))
+def _make_seeded_env(env: EnvLike, options: dict[str, Any]) -> gym.Env[Any, Any]:
+    return EpisodeSeeding(make_env(env, **options))
 
 
 def _same_id(first: str | None, second: str) -> bool:
@@ -101,30 +107,65 @@ def _same_id(first: str | None, second: str) -> bool:
 
 
 def check_spaces(env: VecEnv) -> None:
-    """Raise a ValueError that says what to do unless actions and observations are Boxes."""
-    if not isinstance(env.action_space, spaces.Box):
+    """Raise a ValueError that says what to do unless agents can act in an environment, and learn from what it observes.
+
+    :param env: any VecEnv
+    """
+    check_action_space(env.action_space, "the environment")
+    space = env.observation_space
+    parts = space.spaces.values() if isinstance(space, spaces.Dict) else [space]
+    if not all(isinstance(part, _OBSERVED) for part in parts):
         raise ValueError(
-            f"action space {env.action_space} is not a Box: world-model agents plan continuous actions; "
-            "for discrete actions use e.g. stable_baselines3.DQN or PPO"
-        )
-    if not isinstance(env.observation_space, spaces.Box):
-        raise ValueError(
-            f"observation space {env.observation_space} is not a Box; pass the environment's id or the "
+            f"observation space {space} is none that agents learn from in a VecEnv; pass the environment's id or the "
             "gymnasium.Env itself, which are flattened, or wrap it in gymnasium.wrappers.FlattenObservation"
         )
 
 
+def check_normalization(env: VecEnv, shape: tuple[int, ...]) -> None:
+    """Raise a ValueError unless what ``VecNormalize`` observes is what is stored, so that replay can normalize it.
+
+    :param env: any VecEnv
+    :param shape: of what is stored
+    """
+    normalization = unwrap_vec_normalize(env)
+    if normalization is None:
+        return
+    space, inner = env.observation_space, normalization.observation_space
+    if is_image_space(inner) and inner.shape != space.shape:
+        raise ValueError(
+            f"VecNormalize observes images of dtype {inner.dtype} from 0 to 255 and shape {inner.shape}, whose "
+            "channels come last, and keeps them so for replay; give it VecTransposeImage(envs) of Stable-Baselines3"
+        )
+    if not normalization.norm_obs:
+        return
+    if is_image_space(space):
+        raise ValueError(
+            f"VecNormalize turns the images {space} into floating-point numbers around 0, but agents learn from images "
+            "of dtype uint8 from 0 to 255; pass VecNormalize(norm_obs=False)"
+        )
+    if space.shape != shape:
+        raise ValueError(
+            f"VecNormalize normalizes observations {space}, which are stored as vectors of {shape[0]} numbers; make "
+            "the environments with make_vec_env, which gives vectors, and wrap these in VecNormalize"
+        )
+
+
 def check_obs_type(obs_type: str, space: spaces.Space) -> None:
-    """Raise a ValueError unless ``obs_type`` is known and ``space`` has images if and only if it says so."""
+    """Raise a ValueError unless ``obs_type`` is known and ``space`` has images if and only if it says so.
+
+    Images have dtype uint8 and go from 0 to 255.
+    """
     if obs_type not in OBS_TYPES:
         raise ValueError(f"obs_type={obs_type!r} is not supported; choose one of {OBS_TYPES}")
-    images = len(space.shape or ()) == 3
+    images = is_image_space(space)
     if images != (obs_type == "pixels"):
         seen, fitting = ("images", "pixels") if images else ("no images", "state")
         raise ValueError(
             f'obs_type="{obs_type}" does not fit an environment that observes {seen} ({space}); '
             f'pass obs_type="{fitting}", here and to make_vec_env where it makes the environment'
         )
+    if images:
+        check_image(space)
 
 
 def make_config(config_class: type, options: dict[str, Any]) -> Any:

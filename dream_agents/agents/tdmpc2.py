@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from stable_baselines3.common.policies import BasePolicy
-from stable_baselines3.common.type_aliases import GymEnv
+from stable_baselines3.common.vec_env import VecEnv
 
 from dream_agents.agents.base import WorldModelAgent
 from dream_agents.learners.base import get_backbone
+from dream_agents.wrappers.make import EnvLike
 
 
 class TDMPC2(WorldModelAgent):
@@ -18,14 +19,14 @@ class TDMPC2(WorldModelAgent):
 
         >>> model = TDMPC2("dmc_walker-walk-v0", model_size="1M").learn(50_000, progress_bar=True)
 
-    :param env: an environment id, a ``gymnasium.Env`` or a ``VecEnv``
+    :param env: an environment id, a ``gymnasium.Env``, a function that makes one, or a ``VecEnv``
     :param policy: Stable-Baselines3's policy class or its name
     :param backbone: world model and learner, a name in ``registry.backbones``
     """
 
     def __init__(
         self,
-        env: GymEnv | str | None,
+        env: EnvLike | VecEnv | None,
         policy: str | type[BasePolicy] = "WorldModelPolicy",
         *,
         backbone: str = "tdmpc2",

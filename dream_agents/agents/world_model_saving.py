@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from stable_baselines3.common.type_aliases import GymEnv
+from stable_baselines3.common.vec_env import VecEnv
 
 from dream_agents.agents.learning_rate import make_schedule
 from dream_agents.agents.saving import SavedAgent
 from dream_agents.agents.task import make_config
 from dream_agents.learners.base import get_backbone, planner_kwargs
 from dream_agents.planners import Memory, make_planner
+from dream_agents.wrappers.make import EnvLike
 
 #: keyword arguments that the weights decide
 _FIXED = ("backbone", "model_size", "model_kwargs", "episodic")
@@ -35,7 +36,7 @@ class SavedWorldModelAgent(SavedAgent):
 
     _plan_memory: Memory | None
 
-    def set_env(self, env: GymEnv | str, force_reset: bool = True) -> None:
+    def set_env(self, env: EnvLike | VecEnv, force_reset: bool = True) -> None:
         """Continue in another environment with the same spaces."""
         super().set_env(env, force_reset)
         self._plan_memory = None

@@ -29,6 +29,8 @@ _HOW_TO_LIMIT = (
     "Gymnasium, gymnasium.wrappers.TimeLimit(env, 1000) around an environment of yours"
 )
 
+#: options of ``make_env`` that the agent decides
+_FORM = ("obs_type", "normalized")
 _TRIED_STEPS = 10
 #: what a message to a process and its answer take, and what starting one takes; measured on two virtual cores
 _SECONDS_A_MESSAGE, _SECONDS_TO_START = 3e-4, 4.0
@@ -92,7 +94,7 @@ def evaluation_env_of(
 def _check_spaces(model: BaseAlgorithm, env: VecEnv | gym.Env[Any, Any]) -> None:
     for kind in ("observation_space", "action_space"):
         has, needs = getattr(env, kind), getattr(model, kind)
-        if has.shape != needs.shape:
+        if gym.spaces.flatdim(has) != gym.spaces.flatdim(needs):
             name = kind.replace("_space", "s")
             raise ValueError(f"the environment's {name} have shape {has.shape}, the model's {needs.shape}")
 
@@ -115,7 +117,8 @@ def task_of(
         env, options = task.env, {**task.env_kwargs, **options}
     if env is None:
         raise ValueError(f"this {type(model).__name__} was not made with an environment's id; give env")
-    return env, {"obs_type": "state" if task is None else task.obs_type, **options}
+    form = {} if task is None else {"obs_type": task.obs_type, "normalized": task.normalized}
+    return env, form | options
 
 
 def environment_options(
@@ -130,7 +133,7 @@ def environment_options(
     if isinstance(env, VecEnv):
         return dict(env_kwargs or {})
     options = task_of(model, env, env_kwargs)[1]
-    return {name: value for name, value in options.items() if name != "obs_type"}
+    return {name: value for name, value in options.items() if name not in _FORM}
 
 
 def environment_name(model: BaseAlgorithm, env: EnvLike | None) -> str:
@@ -147,24 +150,32 @@ def _same_environment(env: EnvLike, other: EnvLike | None) -> bool:
 
 
 def make_evaluation_env(
-    env: EnvLike, n_envs: int, *, obs_type: str = "state", vec_env_cls: str = "dummy", **options: Any
+    env: EnvLike,
+    n_envs: int,
+    *,
+    obs_type: str = "state",
+    normalized: bool = True,
+    vec_env_cls: str = "dummy",
+    **options: Any,
 ) -> VecEnv:
     """Make environments whose episodes are numbered: after ``seed(s)``, environment j plays s + j, s + j + n, ...
 
     :param env: an environment's id or a function that makes one
     :param n_envs: environments side by side
     :param obs_type: what is observed
+    :param normalized: as for ``make_env``; False where an agent acts in the environment's own units
     :param vec_env_cls: "dummy" for all in this process, "subproc" for a process a processor, each with its share
     :param options: keyword arguments of the environment
     :raises ChildProcessError: if an environment can't be made in a process, naming it and the cause
     """
-    make = partial(_make_spaced, env, n_envs, obs_type, options)
+    form: dict[str, Any] = {"obs_type": obs_type, "normalized": normalized}
+    make = partial(_make_spaced, env, n_envs, form | options)
     if vec_env_cls != "subproc":
-        return make_vec_env(make, n_envs, obs_type=obs_type, vec_env_cls=vec_env_cls)
+        return make_vec_env(make, n_envs, vec_env_cls=vec_env_cls, **form)
     from dream_agents.evaluation.processes import EnvProcesses
 
     try:
-        return make_vec_env(make, n_envs, obs_type=obs_type, vec_env_cls=EnvProcesses)
+        return make_vec_env(make, n_envs, vec_env_cls=EnvProcesses, **form)
     except ChildProcessError as error:
         raise ChildProcessError(
             f"{_name(env)} can't be made in a process of its own ({error}); what registers it has to be imported "
@@ -241,8 +252,8 @@ class SpacedSeeds(gym.Wrapper[Any, Any, Any, Any]):
         return self.env.reset(seed=seed, options=options)
 
 
-def _make_spaced(env: EnvLike, stride: int, obs_type: str, options: dict[str, Any]) -> gym.Env[Any, Any]:
-    return SpacedSeeds(make_env(env, obs_type=obs_type, **options), stride)
+def _make_spaced(env: EnvLike, stride: int, options: dict[str, Any]) -> gym.Env[Any, Any]:
+    return SpacedSeeds(make_env(env, **options), stride)
 
 
 def first_episode_seed(seed: int) -> int:

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 import torch
 from gymnasium.spaces import Box
+from stable_baselines3.common.vec_env import DummyVecEnv, VecFrameStack, VecNormalize, VecTransposeImage
 
-from dream_agents import DreamMPC, make_vec_env, zoo
+from dream_agents import SAC, SACAE, TDMPC2, DreamerV3, DreamMPC, make_vec_env, zoo
 from dream_agents.models.pixels import PixelEncoder
 
 TINY = {"model_kwargs": {"num_channels": 8}, "buffer_size": 500, "batch_size": 8}
@@ -145,3 +146,108 @@ def test_learns_where_the_light_is(make_dream):
             total += reward
         returns.append(total)
     assert np.mean(returns) > 16, returns
+
+
+class Camera(gym.Env):
+    """Observes images that are as bright as the action was, in any dtype, range and order.
+
+    :param space: of the images
+    """
+
+    action_space = Box(0, 1, (1,))
+
+    def __init__(self, space):
+        self.observation_space = space
+
+    def image(self, brightness):
+        space = self.observation_space
+        return np.full(space.shape, brightness * space.high.max(), space.dtype)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return self.image(0.5), {}
+
+    def step(self, action):
+        return self.image(float(action[0])), 0.0, False, False, {}
+
+
+FIRST, LAST = Box(0, 255, (3, 48, 48), np.uint8), Box(0, 255, (48, 48, 3), np.uint8)
+
+
+def transposed(envs):
+    return envs if envs.observation_space == FIRST else VecTransposeImage(envs)
+
+
+FORMS = {
+    "gymnasium.Env": lambda make: make(),
+    "VecEnv": lambda make: DummyVecEnv([make]),
+    "VecFrameStack": lambda make: VecFrameStack(DummyVecEnv([make]), 2),
+    "VecNormalize": lambda make: VecNormalize(transposed(DummyVecEnv([make])), norm_obs=False),
+    "make_vec_env": lambda make: make_vec_env(make, obs_type="pixels"),
+}
+
+
+class TestAnyImages:
+    @pytest.mark.parametrize("form", FORMS)
+    def test_channels_may_be_first_or_last(self, make_dream, form):
+        latents, actions = [], []
+        for space in (FIRST, LAST):
+            env = FORMS[form](lambda space=space: gym.wrappers.TimeLimit(Camera(space), 10))
+            model = make_dream(env, obs_type="pixels", **TINY).learn(30)
+            given = model.env.reset()
+            assert given.dtype == np.uint8
+            latents.append(model.world_model.observe(model.policy.observations_to_tensor(given))[0])
+            actions.append(model.predict(given, deterministic=True)[0])
+            last = np.moveaxis(given, 1, -1)
+            np.testing.assert_array_equal(model.predict(last, deterministic=True)[0], actions[-1])
+        torch.testing.assert_close(*latents)
+        np.testing.assert_array_equal(*actions)
+
+    @pytest.mark.parametrize("space", [FIRST, LAST], ids=["first", "last"])
+    def test_black_and_white_are_not_the_same(self, make_dream, space):
+        model = make_dream(Camera(space), obs_type="pixels", **TINY)
+        obs = model.policy.observations_to_tensor(np.stack([Camera(space).image(b) for b in (0.0, 1.0)]))
+        z, _ = model.world_model.observe(obs)
+        assert (z[0] - z[1]).abs().max() > 1e-3
+
+    @pytest.mark.parametrize(
+        ("space", "named"),
+        [
+            (Box(0, 1, (3, 48, 48), np.float32), r"float32 from 0 to 1"),
+            (Box(0, 255, (48, 48, 3), np.float64), r"float64 from 0 to 255"),
+            (Box(0, 1, (3, 48, 48), np.uint8), r"uint8 from 0 to 1"),
+        ],
+        ids=str,
+    )
+    @pytest.mark.parametrize("agent", [TDMPC2, DreamerV3, SAC, SACAE])
+    @pytest.mark.parametrize("wrap", [lambda env: env, lambda env: DummyVecEnv([lambda: env])])
+    def test_other_images_are_refused(self, space, named, agent, wrap):
+        with pytest.raises(ValueError, match=f"images of dtype {named}"):
+            agent(wrap(Camera(space)), obs_type="pixels", device="cpu")
+
+    @pytest.mark.parametrize("agent", [TDMPC2, SAC, SACAE])
+    def test_normalized_images_are_refused(self, agent):
+        env = VecNormalize(DummyVecEnv([lambda: Camera(FIRST)]))
+        with pytest.raises(ValueError, match="dtype uint8 from 0 to 255"):
+            agent(env, obs_type="pixels", device="cpu")
+
+    @pytest.mark.parametrize("agent", [TDMPC2, SACAE])
+    def test_channels_that_come_last_within_vec_normalize_are_refused(self, agent):
+        env = VecNormalize(DummyVecEnv([lambda: Camera(LAST)]), norm_obs=False)
+        with pytest.raises(ValueError, match=r"dtype uint8 from 0 to 255 .*VecTransposeImage\(envs\)"):
+            agent(env, obs_type="pixels", device="cpu")
+
+    def test_other_images_are_refused_by_predict(self, make_dream):
+        model = make_dream(Camera(FIRST), obs_type="pixels", **TINY)
+        with pytest.raises(ValueError, match=r"float32 from 0\.5 to 0\.5 .* uint8 from 0 to 255"):
+            model.predict(np.full(FIRST.shape, 0.5, np.float32))
+
+    @pytest.mark.parametrize("space", [FIRST, Box(0, 1, (48, 48, 3), np.float32)], ids=["uint8", "float"])
+    def test_vectors_of_images_are_told(self, make_dream, space):
+        both = gym.spaces.Dict({"camera": space, "joints": Box(-1, 1, (2,))})
+        with pytest.warns(
+            UserWarning, match=r'observes images \("camera"\); each becomes a vector of 6912 numbers'
+        ):
+            model = make_dream(Camera(both), buffer_size=100)
+        assert model.observation_space.shape == (6914,)
+        assert model.predict(both.sample())[0].shape == (1,)

@@ -31,7 +31,7 @@ class TestShapes:
         starts = np.array([True, False, False, True, False])
         actions, state = trained.predict(observations(5, 1), state, starts)
         assert actions.shape == (5, 1)
-        assert np.all(np.abs(actions) <= 1)
+        assert np.all(np.abs(actions) <= 2)
 
     def test_double_precision_observations(self, trained, observations):
         single, _ = trained.predict(observations(2), deterministic=True)
@@ -106,7 +106,7 @@ class TestState:
         (plan,) = (array for array in state if array.ndim == 4)  # [B, H, N, A]
         assert plan.shape == (1, 3, 1, 1)
         carried, _ = trained_dream.predict(observations(1, 1), state, deterministic=True)
-        np.testing.assert_allclose(carried, plan[:, 1, 0], atol=1e-6)
+        np.testing.assert_allclose(carried, 2 * plan[:, 1, 0], atol=1e-6)
         afresh, _ = trained_dream.predict(observations(1, 1), deterministic=True)
         assert not np.allclose(afresh, carried, atol=1e-4)
 
@@ -156,7 +156,7 @@ class TestPlanner:
             generator = torch.Generator().manual_seed(trained.policy.seed)
             z, _ = trained.world_model.observe(torch.from_numpy(observations(4)), generator=generator)
             expected = trained.world_model.policy(z).mean
-        np.testing.assert_allclose(actions, expected, atol=1e-6)
+        np.testing.assert_allclose(actions, 2 * expected, atol=1e-6)
 
     def test_by_object(self, trained, observations):
         planner = MPPIPlanner(samples=30, elites=5, iterations=1)
@@ -173,7 +173,7 @@ class TestPlanner:
         for step in range(3):
             actions, state = trained.predict(observations(2, step), state, deterministic=True)
             assert np.isfinite(actions).all()
-            assert np.all(np.abs(actions) <= 1)
+            assert np.all(np.abs(actions) <= 2)
 
     @pytest.mark.parametrize("name", ["policy", "mppi"])
     def test_state_of_another_planner(self, trained_dream, observations, name):

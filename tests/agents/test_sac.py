@@ -37,7 +37,7 @@ def same_weights(one, other):
 
 @pytest.mark.parametrize("made_by", ["gymnasium", "dream_agents"])
 def test_numbers_are_those_of_stable_baselines3(made_by):
-    """Over the end of an episode; Gymnasium's environment acts in [-2, 2], ours in [-1, 1]."""
+    """Over the end of an episode; Gymnasium's environment acts in [-2, 2], that of ``make_vec_env`` in [-1, 1]."""
     env = POINT if made_by == "gymnasium" else make_vec_env(POINT)
     theirs = stable_baselines3.SAC("MlpPolicy", env, seed=3, batch_size=16, device="cpu").learn(240)
     ours = SAC(POINT, seed=3, batch_size=16, device="cpu").learn(240)
@@ -47,7 +47,7 @@ def test_numbers_are_those_of_stable_baselines3(made_by):
     assert len(returns[0]) == 1
     assert returns[0] == returns[1]
     obs = np.zeros((1, 3), np.float32)
-    np.testing.assert_array_equal(2 * ours.predict(obs, deterministic=True)[0], _torque(theirs, obs))
+    np.testing.assert_array_equal(ours.predict(obs, deterministic=True)[0], _torque(theirs, obs))
 
 
 def _torque(model, obs):
@@ -168,7 +168,9 @@ class TestSaving:
                     )
                 old.writestr(name, content)
         loaded = SAC.load(tmp_path / "old", POINT, device="cpu")
-        assert loaded.task == TrainingTask(POINT, env_kwargs={"g": 3.0}, n_envs=2, seeds_episodes=False)
+        assert loaded.task == TrainingTask(
+            POINT, env_kwargs={"g": 3.0}, n_envs=2, seeds_episodes=False, normalized=True
+        )
         assert loaded.env.get_attr("g") == [3.0, 3.0]
         assert not loaded.env.has_attr("episode_seeding_state"), "episodes go on in one random stream"
         assert same_weights(loaded, model)

@@ -95,15 +95,17 @@ class TestErrors:
         with pytest.raises(ValueError, match=r"Discrete\(2\).*continuous actions"):
             make_agent(wrap(Discrete()))
 
-    def test_dictionary_of_a_vec_env(self, make_dream):
-        with pytest.raises(
-            ValueError, match=r"observation space Dict.*is not a Box; pass the environment's id"
-        ):
-            make_dream(DummyVecEnv([Dictionary]))
-
-    def test_dictionary_of_an_environment_is_flattened(self, make_dream):
-        agent = make_dream(Dictionary()).learn(25)
-        assert agent.observation_space.shape == (5,)
+    @pytest.mark.parametrize("wrap", [lambda env: env, lambda env: DummyVecEnv([lambda: env])])
+    def test_dictionaries_are_vectors_to_the_world_model(self, make_dream, wrap):
+        agent = make_dream(wrap(Dictionary())).learn(25)
+        assert agent.observation_space == Dictionary.observation_space
+        assert agent.replay_buffer.observations.shape[2:] == (5,)
+        observation = Dictionary.observation_space.sample()
+        action, _ = agent.predict(observation, deterministic=True)
+        flat = np.concatenate([observation["a"], observation["b"]])
+        np.testing.assert_array_equal(agent.predict(flat, deterministic=True)[0], action)
+        many = {name: np.stack([value] * 3) for name, value in observation.items()}
+        assert agent.predict(many)[0].shape == (3, 1)
 
     def test_images_of_a_vec_env(self, make_dream):
         with pytest.raises(
@@ -142,6 +144,7 @@ class TestErrors:
             ({"replay_buffer_class": ReplayBuffer}, "must be a SequenceReplayBuffer"),
             ({"buffer_size": 4}, "buffer_size=4 over 1 environments leaves 4 slots each"),
             ({"vec_env_cls": "thread"}, "vec_env_cls='thread' is not supported"),
+            ({"policy": "LstmPolicy"}, "Policy LstmPolicy unknown"),
         ],
         ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
     )
