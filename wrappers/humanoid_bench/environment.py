@@ -44,6 +44,7 @@ class HumanoidBenchEnv(RenderedEnv, gym.utils.EzPickle):
     """
 
     metadata = {**RenderedEnv.metadata, "render_fps": 50}  # noqa: RUF012
+    _observed: Array
 
     def __init__(
         self,
