@@ -368,8 +368,8 @@ class WorldModelAgent(PlannerRoles, UpdatingAgent):
 
     def _time_plan(self) -> float:
         planner = self.collector
-        assert isinstance(self._last_obs, np.ndarray)
-        starts = torch.ones(len(self._last_obs), dtype=torch.bool, device=self.device)
+        assert self._last_obs is not None
+        starts = torch.ones(self.n_envs, dtype=torch.bool, device=self.device)
         began = time.perf_counter()
         plan, _ = self.policy.decider.plan(
             self.policy.observations_to_tensor(self._last_obs),

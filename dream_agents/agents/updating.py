@@ -15,7 +15,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 
 from dream_agents.agents.world_model_saving import SavedWorldModelAgent
-from dream_agents.learners.base import Learner, get_backbone
+from dream_agents.learners.base import Backbone, Learner, get_backbone
 from dream_agents.models.base import WorldModel
 from dream_agents.planners import Planner
 from dream_agents.replay import SequenceReplayBuffer
@@ -45,6 +45,15 @@ class UpdatingAgent(SavedWorldModelAgent):
     _replay_ready: bool = False
     _warned_of_no_update: bool = False
     _callback: BaseCallback | None = None
+
+    #: hyperparameters of the learner, the backbone's ``config_class``
+    learner_config: Any
+    model_size: Any
+
+    @property
+    @abstractmethod
+    def backbone(self) -> type[Backbone]:
+        """What made the world model, and makes its learner."""
 
     @property
     @abstractmethod
