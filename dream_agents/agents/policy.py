@@ -193,19 +193,23 @@ class WorldModelPolicy(BasePolicy):
             )
         return tensor
 
-    def forward(
-        self, obs: torch.Tensor | dict[str, torch.Tensor], deterministic: bool = False
-    ) -> torch.Tensor:
-        """Actions ``[B, *action_shape]`` in [-1, 1] for a batch of the environment's observations."""
+    def forward(self, obs: Any, deterministic: bool = False) -> torch.Tensor:
+        """Actions ``[B, *action_shape]`` in [-1, 1], as Stable-Baselines3's off-policy policies give them.
+
+        :param obs: a batch of the environment's observations, tensors or arrays
+        :param deterministic: leave out exploration noise
+        """
         return self._predict(obs, deterministic)
 
-    def _predict(
-        self, observation: torch.Tensor | dict[str, torch.Tensor], deterministic: bool = False
-    ) -> torch.Tensor:
+    def _predict(self, observation: Any, deterministic: bool = False) -> torch.Tensor:
         arrays: Any
         if isinstance(observation, dict):
-            arrays = {name: part.cpu().numpy() for name, part in observation.items()}
+            arrays = {name: _as_array(part) for name, part in observation.items()}
         else:
-            arrays = observation.cpu().numpy()
+            arrays = _as_array(observation)
         actions, _ = self.predict(arrays, deterministic=deterministic)
         return torch.as_tensor(self.scale_action(actions), device=self.device)
+
+
+def _as_array(observation: torch.Tensor | np.ndarray) -> np.ndarray:
+    return observation.cpu().numpy() if isinstance(observation, torch.Tensor) else observation

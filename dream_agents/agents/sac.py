@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -170,6 +171,8 @@ class SAC(SavedAgent, stable_baselines3.SAC):
         self, learning_starts: int, action_noise: ActionNoise | None = None, n_envs: int = 1
     ) -> tuple[np.ndarray, np.ndarray]:
         """Stable-Baselines3's, with actions that are inside the action space to the last digit."""
+        self._return_from_elsewhere()
+        self._chose_at = time.perf_counter()
         if self.num_timesteps < learning_starts and not (self.use_sde and self.use_sde_at_warmup):
             chosen = np.stack([self.action_space.sample() for _ in range(n_envs)])
         else:

@@ -46,10 +46,6 @@ class UpdatingAgent(SavedWorldModelAgent):
     _warned_of_no_update: bool = False
     _callback: BaseCallback | None = None
 
-    #: hyperparameters of the learner, the backbone's ``config_class``
-    learner_config: Any
-    model_size: Any
-
     @property
     @abstractmethod
     def backbone(self) -> type[Backbone]:
