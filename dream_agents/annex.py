@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import os
 from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
-from dream_agents.models.base import WorldModel
-from dream_agents.planners import Planner
-from dream_agents.planners.decision import Decider
+if TYPE_CHECKING:
+    from dream_agents.models.base import WorldModel
+    from dream_agents.planners import Planner
+    from dream_agents.planners.decision import Decider
 
 
 def enabled() -> bool:
@@ -22,6 +24,8 @@ def enabled() -> bool:
 def make_decider(model: WorldModel) -> Decider:
     """What decides in a world model."""
     if not enabled():
+        from dream_agents.planners.decision import Decider
+
         return Decider(model)
     from dream_agents.fast.decider import FastDecider
 

@@ -8,7 +8,7 @@ from types import MethodType
 from typing import Any
 
 import numpy as np
-from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
+from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
 
 from dream_agents.wrappers.divergence import INVALID_STEP
@@ -24,12 +24,13 @@ class NotFiniteError(ValueError):
     """An environment gave NaN or infinity, or a number that float32 can't hold."""
 
 
-class WatchedEnvs(VecEnvWrapper):
-    """Environments that know when they were moved last, by whomever, and let only finite numbers out.
+class Watch:
+    """Knows when environments were moved last, by whomever, and lets only finite numbers out of them.
 
-    It stands next to the environments, below wrappers that compute with observations and rewards, as VecNormalize.
+    It replaces methods of the ``VecEnv`` itself, below wrappers that compute with observations and rewards
+    (``VecNormalize``), and counts what environments in this process do.
 
-    :param venv: the environments themselves
+    :param venv: the environments, without wrappers
     :param not_finite: ``"stop"`` raises an error that names the environment and the number; ``"end"`` ends the
         episode before the step that brought it: observation and flags are those of a time limit after the step
         before, the reward is 0, and ``info["invalid_step"]`` says why
@@ -37,11 +38,15 @@ class WatchedEnvs(VecEnvWrapper):
     """
 
     def __init__(self, venv: VecEnv, not_finite: str = "stop"):
-        super().__init__(venv)
-        self.not_finite = not_finite
-        self._counted = _counted_environments(venv)
+        self.venv, self.not_finite = venv, not_finite
+        envs = getattr(venv, "envs", None)
+        in_process = [env.unwrapped for env in envs] if isinstance(envs, list) else []
+        self._counted = [
+            _replace(venv, _METHODS_OF_VEC_ENVS),
+            *(_replace(env, _METHODS_OF_ENVS) for env in in_process),
+        ]
         self._last_obs: Any = None
-        self._steps = np.zeros(self.num_envs, np.int64)
+        self._steps = np.zeros(venv.num_envs, np.int64)
 
     @property
     def not_finite(self) -> str:
@@ -59,23 +64,22 @@ class WatchedEnvs(VecEnvWrapper):
         """Number of the latest step or reset of any of them; no two movements in a process have the same."""
         return max(env._last_movement for env in self._counted)
 
-    def reset(self) -> VecEnvObs:
-        """Start an episode in every environment.
+    def after_reset(self, obs: VecEnvObs) -> VecEnvObs:
+        """Check the observations that all episodes begin with.
 
-        :raises NotFiniteError: if an observation is not finite
+        :raises NotFiniteError: if one is not finite; for "end", if none that follows is
         """
-        obs = self.venv.reset()
         for index, what in _not_finite(obs):
             self._restart(index, obs, what)
         self._last_obs, self._steps[:] = obs, 0
         return obs
 
-    def step_wait(self) -> VecEnvStepReturn:
-        """Return what the step brought.
+    def after_step(self, result: VecEnvStepReturn) -> VecEnvStepReturn:
+        """Check what a step brought.
 
-        :raises NotFiniteError: for ``"stop"``, if anything is not finite
+        :raises NotFiniteError: for "stop", if anything is not finite
         """
-        obs, rewards, dones, infos = self.venv.step_wait()
+        obs, rewards, dones, infos = result
         infos = list(infos)  # of processes it is a tuple
         self._steps += 1
         for index, what in self._bad_steps(obs, rewards, dones, infos):
@@ -134,53 +138,40 @@ class WatchedEnvs(VecEnvWrapper):
 
 
 def watch(env: VecEnv, not_finite: str = "stop") -> VecEnv:
-    """Put a :class:`WatchedEnvs` next to the environments, if there is none; wrappers stay around it.
+    """Watch environments, with any wrappers around them; they stay what they are.
 
     :param env: environments, with any wrappers
     :param not_finite: what happens where a number is not finite
     """
-    if not isinstance(env, VecEnvWrapper):
-        return WatchedEnvs(env, not_finite)
-    wrapper = env
-    while isinstance(wrapper.venv, VecEnvWrapper):
-        wrapper = wrapper.venv
-    if isinstance(wrapper, WatchedEnvs):
-        wrapper.not_finite = not_finite
+    base: Any = env.unwrapped
+    if "_watch" in vars(base):
+        base._watch.not_finite = not_finite
     else:
-        wrapper.venv = WatchedEnvs(wrapper.venv, not_finite)
+        base._watch = Watch(base, not_finite)
     return env
 
 
-def watched(env: VecEnv) -> WatchedEnvs:
-    """Find what :func:`watch` has put there."""
-    while not isinstance(env, WatchedEnvs):
-        assert isinstance(env, VecEnvWrapper), "watch() these environments first"
-        env = env.venv
-    return env
+def watched(env: VecEnv) -> Watch:
+    """Return who watches these environments."""
+    base: Any = env.unwrapped
+    found: Watch = base._watch
+    return found
 
 
-# ------------------------------------------------------------- movements
+# ------------------------------------------------------- replaced methods
 
 
-def _counted_environments(venv: VecEnv) -> list[Any]:
-    """Let those that move number their movements: environments in this process, or else the ``VecEnv``."""
-    envs = getattr(venv, "envs", None)
-    if not isinstance(envs, list):
-        return [_count(venv, ("reset", "step_async", "env_method"))]
-    return [_count(env.unwrapped, ("reset", "step")) for env in envs]
-
-
-def _count(env: Any, names: tuple[str, ...]) -> Any:
+def _replace(env: Any, methods: dict[str, Callable[..., Any]]) -> Any:
     """Replace methods of one object so that whoever calls them is noticed.
 
-    Whoever holds the environment can move it, below any wrapper of ours. As bound methods of module-level functions,
-    the replacements follow an environment that is copied or pickled.
+    Whoever holds an environment can move it, below any wrapper of ours. As bound methods of module-level functions, the
+    replacements follow an environment that is copied or pickled.
     """
     if "_last_movement" not in vars(env):
         env._last_movement = next(_numbers)
-        for name in names:
+        for name, method in methods.items():
             if name not in vars(env):
-                setattr(env, name, MethodType(_COUNTING[name], env))
+                setattr(env, name, MethodType(method, env))
     return env
 
 
@@ -198,8 +189,23 @@ def _moves_one(method_name: str, *args: Any, **kwargs: Any) -> bool:
     return method_name in ("reset", "step")
 
 
-_COUNTING = {name: _counting(name) for name in ("reset", "step", "step_async")} | {
-    "env_method": _counting("env_method", _moves_one)
+def _reset_and_check(self: Any) -> VecEnvObs:
+    self._last_movement = next(_numbers)
+    obs: VecEnvObs = self._watch.after_reset(type(self).reset(self))
+    return obs
+
+
+def _wait_and_check(self: Any) -> VecEnvStepReturn:
+    result: VecEnvStepReturn = self._watch.after_step(type(self).step_wait(self))
+    return result
+
+
+_METHODS_OF_ENVS = {name: _counting(name) for name in ("reset", "step")}
+_METHODS_OF_VEC_ENVS = {
+    "reset": _reset_and_check,
+    "step_async": _counting("step_async"),
+    "step_wait": _wait_and_check,
+    "env_method": _counting("env_method", _moves_one),
 }
 
 

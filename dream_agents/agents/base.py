@@ -426,7 +426,7 @@ class WorldModelAgent(PlannerRoles, UpdatingAgent):
         scale = self.policy.scale
         return scale.for_env(scale.to_native(scaled)), scaled
 
-    def _storing(self, replay_buffer: ReplayBuffer) -> EncodedReplay:
+    def _encoded(self, replay_buffer: ReplayBuffer) -> EncodedReplay:
         return EncodedReplay(replay_buffer, self.policy.encoding)
 
     def _store_step(

@@ -22,7 +22,7 @@ from dream_agents.wrappers.watched import NotFiniteError, watched
 
 
 class CollectingAgent(OffPolicyAlgorithm):
-    """The part of every agent that steps environments, which :func:`~dream_agents.wrappers.watched.watch` has wrapped.
+    """The part of every agent that steps environments; these are watched (:mod:`dream_agents.wrappers.watched`).
 
     A step is stored before callbacks get to know of it: they may stop learning, or evaluate in the same environments.
     Where anything else has moved the environments since the last step, they are reset and new episodes begin.
@@ -121,10 +121,6 @@ class CollectingAgent(OffPolicyAlgorithm):
     def _store_transition(self, *args: Any, **kwargs: Any) -> None:
         """Do nothing: :meth:`_store_step` has come before."""
 
-    def _storing(self, replay_buffer: ReplayBuffer) -> Any:
-        """Hook: what steps are added to, which may store them in another form."""
-        return replay_buffer
-
     def _store_step(
         self,
         replay_buffer: ReplayBuffer,
@@ -144,11 +140,15 @@ class CollectingAgent(OffPolicyAlgorithm):
             if self._vec_normalize_env is not None:
                 self._last_original_obs = self._vec_normalize_env.get_original_obs()
         else:
-            storing = self._storing(replay_buffer)
-            super()._store_transition(storing, buffer_action, new_obs, reward, dones, infos)
+            stored = self._encoded(replay_buffer)
+            super()._store_transition(stored, buffer_action, new_obs, reward, dones, infos)
         self._last_episode_starts = dones  # checkpoints wait for an episode's end
         self._last_movement = watched(self.env).last_movement
         self._decisions_took(time.perf_counter() - self._chose_at)
+
+    def _encoded(self, replay_buffer: ReplayBuffer) -> Any:
+        """Hook: what observations are stored through, where replay holds other ones than the environment gives."""
+        return replay_buffer
 
     # ------------------------------------------------- how long it will take
 

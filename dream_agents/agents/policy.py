@@ -194,25 +194,22 @@ class WorldModelPolicy(BasePolicy):
         return tensor
 
     def forward(self, obs: Any, deterministic: bool = False) -> torch.Tensor:
-        """Plan actions in [-1, 1], as Stable-Baselines3's off-policy ones do; :meth:`predict` gives the environment's.
+        """Actions ``[B, *action_shape]`` in [-1, 1], as Stable-Baselines3's off-policy policies give them.
 
-        :param obs: a batch of the environment's observations, tensors or arrays, or a dictionary of these
+        :param obs: a batch of the environment's observations, tensors or arrays
         :param deterministic: leave out exploration noise
-        :return: ``[B, *action_shape]``
         """
-        if isinstance(obs, dict):
-            tensors: Any = {name: torch.as_tensor(part) for name, part in obs.items()}
-        else:
-            tensors = torch.as_tensor(obs)
-        return self._predict(tensors, deterministic)
+        return self._predict(obs, deterministic)
 
-    def _predict(
-        self, observation: torch.Tensor | dict[str, torch.Tensor], deterministic: bool = False
-    ) -> torch.Tensor:
+    def _predict(self, observation: Any, deterministic: bool = False) -> torch.Tensor:
         arrays: Any
         if isinstance(observation, dict):
-            arrays = {name: part.cpu().numpy() for name, part in observation.items()}
+            arrays = {name: _as_array(part) for name, part in observation.items()}
         else:
-            arrays = observation.cpu().numpy()
+            arrays = _as_array(observation)
         actions, _ = self.predict(arrays, deterministic=deterministic)
         return torch.as_tensor(self.scale_action(actions), device=self.device)
+
+
+def _as_array(observation: torch.Tensor | np.ndarray) -> np.ndarray:
+    return observation.cpu().numpy() if isinstance(observation, torch.Tensor) else observation

@@ -126,10 +126,11 @@ class SavedAgent(CollectingAgent):
         :param env: also an environment id, made with the options that were saved (``env_kwargs`` if the id is the
             same), or a function that makes an environment
         :param kwargs: keyword arguments of the agent that replace the saved ones
-        :raises ValueError: for those that decide which weights there are, unknown ones, files of other agents, and
-            environments with other spaces
+        :raises ValueError: for those that decide which weights there are, unknown ones, for files of other agents, and
+            for environments with other spaces
         """
         saved = read_attributes(path)
+        check_known(cls, kwargs)
         task = TrainingTask.of_version(saved["task"])
         if "native_observation_space" not in saved:
             saved |= _spaces_of_version_0_1(task)
@@ -138,19 +139,16 @@ class SavedAgent(CollectingAgent):
             task = task.changed_to(
                 env, **{name: kwargs.pop(name) for name in _TASK_OPTIONS if name in kwargs}
             )
-        check_known(cls, kwargs)
-        attributes = cls._attributes_to_load(path, saved, kwargs)
-        if env is not None:
             env = cls._wrap_env(task.make(env), 0)
             cls._check_fit(saved, env)
             # Stable-Baselines3 compares them with the environment's; _setup_model sets the agent's.
             objects = {"observation_space": env.observation_space, "action_space": env.action_space}
+        attributes = cls._attributes_to_load(path, saved, kwargs)
         attributes["native_observation_space"] = saved.get("native_observation_space")
         objects |= {"task": task} | (attributes.pop("custom_objects", None) or {})
         agent = super().load(path, env, custom_objects=objects, **attributes)
         if agent.env is not None:
-            # the constructor, which Stable-Baselines3 calls, knows the default only
-            watch(agent.env, task.not_finite)
+            watch(agent.env, task.not_finite)  # the constructor that load calls knows the default only
         return agent
 
     @classmethod

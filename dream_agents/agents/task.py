@@ -47,7 +47,7 @@ class TrainingTask:
     :param vec_env_cls: "dummy", "subproc" or a class
     :param seeds_episodes: after a seed, every episode has a seed of its own, so that a resumed run goes on with the
         same episodes; if False, episodes go on in the random stream that a seed begins, as in Stable-Baselines3
-    :param not_finite: what NaN or infinity does, "stop" or "end"; see :class:`WatchedEnvs`
+    :param not_finite: what NaN or infinity does, "stop" or "end"; see :class:`Watch`
     :param normalized: as for ``make_env``: agents of version 0.1, and those of a ``make_vec_env``, learned in
         environments with actions in [-1, 1] and observations as vectors
     """
@@ -58,11 +58,11 @@ class TrainingTask:
     n_envs: int = 1
     vec_env_cls: str | type[VecEnv] = "dummy"
     seeds_episodes: bool = True
-    not_finite: str = "stop"
     normalized: bool = False
+    not_finite: str = "stop"
 
     def make(self, env: EnvLike | VecEnv, monitor: bool = True) -> VecEnv:
-        """Make the environments of an id or a function, or around a ``gymnasium.Env``, check their spaces, watch them.
+        """Make the environments of an id, of a function, or around a ``gymnasium.Env``; check and watch them.
 
         A VecEnv and its wrappers stay as they are.
         """
@@ -89,10 +89,8 @@ class TrainingTask:
     def changed_to(self, env: EnvLike | VecEnv, **given: Any) -> TrainingTask:
         """Replace the environment and what is given of it; ``env_kwargs`` stay for the same id only."""
         if not isinstance(env, str):
-            not_finite = given.get("not_finite", self.not_finite)
-            return dataclasses.replace(
-                self, env=None, env_kwargs={}, n_envs=1, vec_env_cls="dummy", not_finite=not_finite
-            )
+            kept = {"not_finite": given["not_finite"]} if "not_finite" in given else {}
+            return dataclasses.replace(self, env=None, env_kwargs={}, n_envs=1, vec_env_cls="dummy", **kept)
         env_kwargs = self.env_kwargs if _same_id(self.env, env) else {}
         return dataclasses.replace(self, env=env, **{"env_kwargs": env_kwargs} | given)
 

@@ -15,7 +15,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 
 from dream_agents.agents.world_model_saving import SavedWorldModelAgent
-from dream_agents.learners.base import Backbone, Learner
+from dream_agents.learners.base import Backbone, Learner, get_backbone
 from dream_agents.models.base import WorldModel
 from dream_agents.planners import Planner
 from dream_agents.replay import SequenceReplayBuffer
@@ -35,6 +35,7 @@ class UpdatingAgent(SavedWorldModelAgent):
     """
 
     replay_buffer: SequenceReplayBuffer | None
+    backbone_name: str
     learner_config: Any
     model_size: Any
     _seed_phase_done: bool = False
@@ -185,7 +186,7 @@ class UpdatingAgent(SavedWorldModelAgent):
         assert self.replay_buffer is not None
         devices = [self.device] if self.device.type == "cuda" else []
         with torch.random.fork_rng(devices):
-            learner = self.backbone.build_learner(
+            learner = get_backbone(self.backbone_name).build_learner(
                 copy.deepcopy(self.world_model),
                 self.learner_config,
                 self.lr_schedule(1.0),

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 #: what an environment is called that has no id
 CUSTOM_ENVIRONMENT = "custom environment"
 
-#: options of ``make_env`` that the agent decides
-_FORM = ("obs_type", "normalized")
 #: decisions after which an episode without a limit is remarked upon, and given up
 _LONG_EPISODE, LONGEST_EPISODE = 1000, 10_000
 _HOW_TO_LIMIT = (
@@ -31,6 +29,8 @@ _HOW_TO_LIMIT = (
     "Gymnasium, gymnasium.wrappers.TimeLimit(env, 1000) around an environment of yours"
 )
 
+#: options of ``make_env`` that the agent decides
+_FORM = ("obs_type", "normalized")
 _TRIED_STEPS = 10
 #: what a message to a process and its answer take, and what starting one takes; measured on two virtual cores
 _SECONDS_A_MESSAGE, _SECONDS_TO_START = 3e-4, 4.0

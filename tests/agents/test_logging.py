@@ -39,8 +39,7 @@ DREAM = {
     "train/value_scale",
     "planner/value_before",
     "planner/value_after",
-    "planner/gradient_norm",
-    "planner/uncertainty",
+    "planner/iterations",
     "planner/step",
 }
 

@@ -302,7 +302,7 @@ class TestCallbacks:
         loaded = type(agent).load(tmp_path / "agent_30_steps", "Pendulum-v1", device="cpu")
         loaded.load_replay_buffer(tmp_path / "agent_replay_buffer_30_steps")
         assert loaded.num_timesteps == 30
-        assert loaded.replay_buffer.size() == 29  # callbacks come before a step is stored
+        assert loaded.replay_buffer.size() == 30  # a step is stored before callbacks
         loaded.learn(5, reset_num_timesteps=False)
 
 

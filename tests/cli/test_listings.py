@@ -137,7 +137,7 @@ def test_planners_with_their_defaults(dream_agents_command):
         assert f"│ {name} " in listed
     assert "candidates=5" in listed
     explained = dream_agents_command("planners", "dream").stdout
-    (row,) = [line for line in explained.splitlines() if "candidates" in line]
+    (row,) = [line for line in explained.splitlines() if "│ candidates " in line]
     assert [cell.strip() for cell in row.split("│")[1:4]] == ["candidates", "5", "int"]
     assert dream_agents_command("planners", "drem").exit_code == 2
 

@@ -303,3 +303,9 @@ def test_killed_worker_is_named_with_the_command_that_goes_on(learning, index):
     assert process.returncode == 2, stderr
     assert "of 3 has ended (killed by SIGKILL" in stderr
     assert f"dream-agents train --resume --out '{folder}'" in stderr and "Traceback" not in stderr
+
+
+def test_plot_of_what_is_not_there_is_named(dream_agents_command):
+    result = dream_agents_command("plot", "nosuch")
+    assert result.exit_code == 2
+    assert "there is no nosuch; name runs' folders" in result.stderr

@@ -81,7 +81,7 @@ class Spinning(Endless):
     observation_space = gym.spaces.Box(
         np.array([-1, -1, -8], np.float32), np.array([1, 1, 8], np.float32), dtype=np.float32
     )
-    action_space = gym.spaces.Box(-1, 1, (1,), np.float32)
+    action_space = gym.spaces.Box(-2, 2, (1,), np.float32)
     metadata = {"render_modes": ["rgb_array"], "episodic": False}  # noqa: RUF012
 
     def reset(self, *, seed=None, options=None):

@@ -7,15 +7,15 @@ from dream_agents.models.tdmpc import TDMPC_SIZES, TDMPCSize
 from dream_agents.runs import CHECKPOINTS, FINAL, RunSettings, write_settings
 from dream_agents.runs.final import save_final
 
-KEYWORDS = {"model_size": "tiny", "planner": "policy"}
+KEYWORDS = {"model_size": "tiny-run", "planner": "policy"}
 
 
 @pytest.fixture(scope="package", autouse=True)
 def tiny():
     """Networks of a few hundred weights."""
-    TDMPC_SIZES["tiny"] = TDMPCSize(16, 16, 16, 2, 2)
+    TDMPC_SIZES["tiny-run"] = TDMPCSize(16, 16, 16, 2, 2)
     yield
-    del TDMPC_SIZES["tiny"]
+    del TDMPC_SIZES["tiny-run"]
 
 
 @pytest.fixture(scope="package")
