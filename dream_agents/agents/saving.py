@@ -139,11 +139,12 @@ class SavedAgent(CollectingAgent):
             task = task.changed_to(
                 env, **{name: kwargs.pop(name) for name in _TASK_OPTIONS if name in kwargs}
             )
+        attributes = cls._attributes_to_load(path, saved, kwargs)
+        if env is not None:
             env = cls._wrap_env(task.make(env), 0)
             cls._check_fit(saved, env)
             # Stable-Baselines3 compares them with the environment's; _setup_model sets the agent's.
             objects = {"observation_space": env.observation_space, "action_space": env.action_space}
-        attributes = cls._attributes_to_load(path, saved, kwargs)
         attributes["native_observation_space"] = saved.get("native_observation_space")
         objects |= {"task": task} | (attributes.pop("custom_objects", None) or {})
         agent = super().load(path, env, custom_objects=objects, **attributes)
