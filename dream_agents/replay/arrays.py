@@ -16,7 +16,7 @@ def replay_arrays(buffer: ReplayBuffer) -> dict[str, np.ndarray]:
         return buffer.state_arrays()
     # Where next observations are not stored on their own, that of the newest step stands in the next slot.
     used = buffer.buffer_size if buffer.full else min(buffer.pos + 1, buffer.buffer_size)
-    arrays = {name: getattr(buffer, name)[:used] for name in _PLAIN if hasattr(buffer, name)}
+    arrays = {name: array[:used] for name, array in _plain_arrays(buffer).items()}
     return {**arrays, "pos": np.array(buffer.pos), "full": np.array(buffer.full)}
 
 
@@ -28,9 +28,9 @@ def set_replay_arrays(buffer: ReplayBuffer, arrays: dict[str, np.ndarray]) -> No
     if isinstance(buffer, SequenceReplayBuffer):
         buffer.load_state_arrays(arrays)
         return
-    for name in _PLAIN:
+    for name, own in _plain_arrays(buffer).items():
         if name in arrays:
-            stored, own = arrays[name], getattr(buffer, name)
+            stored = arrays[name]
             fits = len(stored) == len(own) if arrays["full"] else len(stored) <= len(own)
             if not fits or stored.shape[1:] != own.shape[1:]:
                 raise ValueError(
@@ -39,6 +39,18 @@ def set_replay_arrays(buffer: ReplayBuffer, arrays: dict[str, np.ndarray]) -> No
                 )
             own[: len(stored)] = stored
     buffer.pos, buffer.full = int(arrays["pos"]), bool(arrays["full"])
+
+
+def _plain_arrays(buffer: ReplayBuffer) -> dict[str, np.ndarray]:
+    """The arrays of a buffer of Stable-Baselines3; those of dictionaries are named "observations.key"."""
+    arrays: dict[str, np.ndarray] = {}
+    for name in _PLAIN:
+        value = getattr(buffer, name, None)
+        if isinstance(value, dict):
+            arrays |= {f"{name}.{key}": array for key, array in value.items()}
+        elif value is not None:
+            arrays[name] = value
+    return arrays
 
 
 def cut_episodes(buffer: ReplayBuffer) -> None:

@@ -14,6 +14,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv
 
 from dream_agents import SAC, TDMPC2, make_env, make_vec_env
 from dream_agents.evaluation import evaluate
+from dream_agents.replay.arrays import replay_arrays
 from dream_agents.wrappers import NativeAction
 
 STEPS = 6
@@ -223,6 +224,62 @@ class TestObservations:
                 model, lambda: gym.wrappers.TimeLimit(Parts(PARTS["dict"]), 8), episodes=2, n_envs=n_envs
             )
             assert result.lengths == (8, 8)
+
+    def test_checkpoints_hold_dictionaries(self, make_model, tmp_path):
+        def make_env():
+            return gym.wrappers.TimeLimit(Parts(PARTS["dict"]), 8)
+
+        model = make_model(make_env(), learning_starts=15).learn(25)
+        model.save_checkpoint(tmp_path)
+        loaded = type(model).load_checkpoint(tmp_path, env=make_env())
+        stored, again = (replay_arrays(agent.replay_buffer) for agent in (model, loaded))
+        assert stored.keys() == again.keys()
+        for name, array in stored.items():
+            np.testing.assert_array_equal(array, again[name])
+        assert loaded.learn(10, reset_num_timesteps=False).num_timesteps == 35
+
+    @pytest.mark.parametrize("n_envs", [1, 2])
+    def test_steps_of_dictionaries_that_never_happened_are_dropped(self, make_model, n_envs):
+        """The reward is the step's number, which is observed, too, and is not finite once."""
+
+        class Counter(Parts):
+            def __init__(self, bad):
+                super().__init__(spaces.Dict({"t": spaces.Box(-np.inf, np.inf, (1,))}))
+                self.bad, self.steps, self.t = bad, 0, 0
+
+            def observe(self):
+                return {"t": np.array([np.nan if self.steps == self.bad else self.t], np.float32)}
+
+            def reset(self, *, seed=None, options=None):
+                super().reset(seed=seed)
+                self.t = 0
+                return {"t": np.zeros(1, np.float32)}, {}
+
+            def step(self, action):
+                self.t, self.steps = self.t + 1, self.steps + 1
+                return self.observe(), float(self.t), False, self.t >= 10, {}
+
+        bad = iter([33, 17])
+        envs = DummyVecEnv([lambda: Counter(next(bad))] * n_envs)
+        model = make_model(envs, learning_starts=10**6, not_finite="end", buffer_size=500).learn(100)
+        buffer = model.replay_buffer
+        for env in range(n_envs):
+            if isinstance(model, SAC):
+                obs, after = (
+                    part["t"][: buffer.pos, env, 0]
+                    for part in (buffer.observations, buffer.next_observations)
+                )
+                rewards = buffer.rewards[: buffer.pos, env]
+            else:
+                used = int(buffer.filled[env])
+                goes_on = buffer.episode_ids[1:used, env] == buffer.episode_ids[: used - 1, env]
+                obs, after = (
+                    buffer.observations[place, env, 0][goes_on] for place in (slice(used - 1), slice(1, used))
+                )
+                rewards = buffer.rewards[: used - 1, env][goes_on]
+            assert len(obs) >= 100 // n_envs - 3
+            np.testing.assert_array_equal(after, obs + 1)
+            np.testing.assert_array_equal(rewards, after)
 
     def test_in_every_form_of_stable_baselines3(self, make_dream):
         model = make_dream(planner="policy")
