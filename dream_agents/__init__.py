@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if not (Path(__file__).parent / "registry").is_dir():
-    # In a checkout, some sub-packages stand beside this one. Python started there finds it before an installed one.
+    # In a checkout, some sub-packages stand next to this one. Python started there finds it before an installed one.
     __path__.append(str(Path(__file__).parents[1]))
 
 from dream_agents.registry.environments import register_all

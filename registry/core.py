@@ -107,7 +107,7 @@ class Registry(Generic[T]):
         raise UnknownNameError(self.kind, name, self.names())
 
     def names(self) -> list[str]:
-        """Return every name, sorted, including those of entry points (which are not imported)."""
+        """Return every name, sorted, including the names of entry points (which are not imported)."""
         announced = {entry_point.name for entry_point in self._entry_points()}
         return sorted({*self.builtin, *self._registered, *announced})
 

@@ -5,8 +5,8 @@
     ['dream_mpc-walker-walk', 'dreamer-walker-walk', 'tdmpc2-walker-walk']
     >>> model = zoo.load("tdmpc2-walker-walk")
 
-An entry is a card (``card.toml``) and weights; those that come with the package have theirs beside the card
-(``model.safetensors``), those that others published are downloaded when they are first used. No pickle is ever loaded
+An entry is a card (``card.toml``) and weights. Weights that come with the package lie next to the card
+(``model.safetensors``); weights that others published are downloaded when they are first used. No pickle is ever loaded
 from one. Names are imported when they are first used, so that listing entries does not import PyTorch.
 """
 

@@ -29,7 +29,7 @@ CARD_FILE = "card.toml"
 #: Bytes that a card may have; the longest ones here have three thousand.
 MOST_CARD_BYTES = 100_000
 
-#: What weights' names and shapes follow, and the file beside a card that holds them.
+#: What weights' names and shapes follow, and the file next to a card that holds them.
 FORMATS = {"dream-agents": "model.safetensors", "tdmpc2": "model.pt", "bmpc": "model.pt"}
 
 #: Value of an option of a planner or a network.
@@ -176,13 +176,13 @@ class Card:
     :param obs_type: what it observes there
     :param license: license of the weights, an SPDX identifier where there is one
     :param authors: who made them
-    :param source: where the weights are: "embedded" for beside the card, ``hf://<repo>@<revision>/<path>``, or an https
+    :param source: where the weights are: "embedded" (next to the card), ``hf://<repo>@<revision>/<path>``, or an https
         address
     :param format: what the weights' names and shapes follow, one of :data:`FORMATS`
     :param network: sizes of the networks
     :param sha256: checksum of the weights' file; None only for a file elsewhere that was never downloaded
     :param size: its size in bytes; None as for ``sha256``
-    :param decisions: decisions that it was trained for, those of ``base`` included; None where nobody told
+    :param decisions: decisions that it was trained for, including the decisions of ``base``; None where nobody told
     :param frames: frames of the simulator that it was trained for: decisions times action repeat
     :param base: name of the entry whose weights the training began with; None for random ones
     :param seed: seed of the training; None if it had none
@@ -232,7 +232,7 @@ class Card:
                 parse_address(self.source)
             except ZooError as error:
                 raise ZooError(
-                    f'source = {self.source!r}: {error}, or "embedded" for beside the card'
+                    f'source = {self.source!r}: {error}, or "embedded" for weights next to the card'
                 ) from None
         for field_name in ("sha256", "size") if self.source == EMBEDDED else ():
             if getattr(self, field_name) is None:

@@ -88,7 +88,7 @@ def find(name_or_path: str | Path, download: bool = False, again: bool = False) 
 
 
 def _find_address(address: str, download: bool, again: bool) -> Entry:
-    """Get the card of an entry that is a folder elsewhere; its weights lie beside it."""
+    """Get the card of an entry that is a folder elsewhere; its weights lie next to the card."""
     if address.endswith(".pt"):
         raise ZooError(f"{address} is a checkpoint without a card; load() takes it, with env=")
     fetched = fetch(

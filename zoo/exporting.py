@@ -44,7 +44,7 @@ def export(
     :param model: an agent, or an entry's name, folder or address, which is downloaded if it is not here
     :param path: a file that ends in ``.pt``, for models of TD-MPC2 and BMPC; any other name is that of a folder
     :param layout: of a ``.pt`` file: "new" for the code since April 2025, "old" for the code before it
-    :param options: of a folder that is made from an agent, those of :func:`save`
+    :param options: of :func:`save`, for a folder that is made from an agent
     :return: what was written
     :raises ZooError: if the model has no such layout, its files are damaged, or there is something at ``path`` already
     """
@@ -77,7 +77,7 @@ def push(
     :param repo: ``<owner>/<name>``; it is made if it is not there
     :param private: whether a repository that is made is private
     :param token: of an account that may write there; None for that of ``hf auth login`` or `HF_TOKEN`
-    :param options: where ``model`` is an agent, those of :func:`save`
+    :param options: of :func:`save`, where ``model`` is an agent
     :return: address of the commit
     :raises ZooError: if the entry is not as it should be, or the hub refuses
     """

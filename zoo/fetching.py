@@ -17,7 +17,7 @@ from dream_agents.zoo.sources import HubAddress, WebAddress, parse_address
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _SECONDS = 30.0  # that a web server may be silent
 
-#: Bytes of weights whose size no card says; those of the largest published models of one task are a hundredth.
+#: Bytes of weights whose size no card says; the largest published models of one task take a hundredth.
 MOST_BYTES = 4 * 1024**3
 
 

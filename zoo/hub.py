@@ -45,7 +45,7 @@ def download_file(address: HubAddress, path: Path, most: int) -> tuple[str, str 
             http_get(found.location, file, headers=headers, expected_size=found.size)
     except ZooError:
         raise
-    except Exception as error:  # those of the HTTP client differ with the version of huggingface_hub
+    except Exception as error:  # the HTTP client's exceptions differ with the version of huggingface_hub
         raise ZooError(f"{address} could not be downloaded from {url}: {_explain(error, address)}") from error
     if _COMMIT.fullmatch(found.commit_hash or "") is None:
         raise ZooError(f"{url} names no commit, as a Hugging Face Hub does; check HF_ENDPOINT and the proxy")
@@ -65,7 +65,7 @@ def upload_folder(folder: Path, files: list[str], repo: str, private: bool, toke
     try:
         api.create_repo(repo, private=private, exist_ok=True)
         commit = api.create_commit(repo, operations, commit_message=f"Add {', '.join(files)}")
-    except Exception as error:  # those of the HTTP client differ with the version of huggingface_hub
+    except Exception as error:  # the HTTP client's exceptions differ with the version of huggingface_hub
         raise ZooError(f"{repo} could not be pushed to {endpoint()}: {_explain_push(error)}") from error
     return str(commit.commit_url)
 

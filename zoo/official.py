@@ -1,4 +1,4 @@
-"""The checkpoints that TD-MPC2's authors published, as entries: those of single tasks that have an environment here.
+"""The checkpoints that TD-MPC2's authors published, as entries: only single tasks that have an environment here.
 
 Their cards are made from tables. Nothing in this module downloads anything.
 """

@@ -88,7 +88,7 @@ def save(
 
 
 def write_entry(folder: Path, card: Card, weights: bytes) -> None:
-    """Write a card and the weights that lie beside it.
+    """Write a card and the weights that lie next to it.
 
     :raises ZooError: naming the field of the card that is wrong
     """
@@ -99,7 +99,7 @@ def write_entry(folder: Path, card: Card, weights: bytes) -> None:
 
 
 def record_results(folder: str | Path, results: Iterable[Result | Mapping[str, Any]]) -> Card:
-    """Write measured results into an entry's card, in place of those of the same planners and measures.
+    """Write measured results into an entry's card. They replace results of the same planners and measures.
 
     :param folder: the entry's folder
     :param results: as for :func:`save`

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from dream_agents.zoo.errors import ZooError
 
-#: Source of weights that lie beside their card.
+#: Source of weights that lie next to their card.
 EMBEDDED = "embedded"
 
 _SCHEMES = ("hf://", "https://", "http://")

@@ -123,7 +123,7 @@ def to_tdmpc2_state_dict(world_model: ImplicitWorldModel, layout: Layout = "new"
     if not backbones or len(world_model.obs_shape) != 1:
         raise ZooError(
             f"a {type(world_model).__name__} for observations of shape {world_model.obs_shape} has no public layout; "
-            f"those of {' and '.join(_TITLES.values())} for vectors have one"
+            f"models of {' and '.join(_TITLES.values())} for vectors have one"
         )
     ranges = _RANGES[backbones[0]]
     for name, limits in ranges.items():
@@ -195,7 +195,7 @@ def _check_archive(file: BinaryIO) -> None:
 
 
 def _take_ranges(stored: dict[str, Tensor], backbone: str, path: Path) -> None:
-    """Take out the ranges of the policy's standard deviation, which have to be those of every public model."""
+    """Take out the ranges of the policy's standard deviation, which have to be the same as in every public model."""
     for name, (low, high) in _RANGES[backbone].items():
         for key, expected in ((f"{name}_min", low), (f"{name}_dif", high - low)):
             if key in stored and not torch.equal(stored.pop(key).float(), torch.tensor(expected)):
@@ -228,7 +228,7 @@ def _infer_sizes(stored: Mapping[str, Tensor], layout: Layout, path: Path) -> tu
         raise ZooError(f"{path}: {error}") from error
     if z_action_dim <= latent_dim:
         raise ZooError(
-            f"{path}: _dynamics.0.weight takes {z_action_dim} numbers, which leaves no action beside the latent's "
+            f"{path}: _dynamics.0.weight takes {z_action_dim} numbers, which leaves no action after the latent's "
             f"{latent_dim}"
         )
     return size, obs_dim, z_action_dim - latent_dim, "bmpc" if value_dim == latent_dim else "tdmpc2"

@@ -47,7 +47,7 @@ def describe_network(
 ) -> Network:
     """Write down the sizes of a world model, so that :func:`build_world_model` makes one with the same shapes.
 
-    :param options: keyword arguments of the networks beside their size
+    :param options: keyword arguments of the networks other than their size
     :raises ZooError: for networks that the zoo can't store
     """
     size = getattr(world_model, "size", None)

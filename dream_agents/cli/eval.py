@@ -58,7 +58,7 @@ Json = Annotated[Path | None, typer.Option("--json", help="Results as JSON; goes
 Csv = Annotated[
     Path | None,
     typer.Option(
-        "--csv", help="A row an episode as CSV. Without --json or --out, a .json is written beside it."
+        "--csv", help="A row an episode as CSV. Without --json or --out, a .json is written next to it."
     ),
 ]
 UpdateCard = Annotated[bool, typer.Option("--update-card", help="Write the results into each model's card.")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import inspect
 import re
@@ -90,11 +91,13 @@ def class_made_by(function: Callable[..., Any]) -> type | None:
 
 
 def _hints(function: Callable[..., Any]) -> dict[str, Any]:
-    """Types of the parameters; none where a package of others names types that can't be found."""
-    try:
-        return typing.get_type_hints(function)
-    except NameError:
-        return {}
+    """Types of the parameters, without those that a package of others names but that can't be found."""
+    hints: dict[str, Any] = {}
+    for name, annotation in inspect.get_annotations(function).items():
+        one = types.SimpleNamespace(__annotations__={name: annotation})
+        with contextlib.suppress(NameError):
+            hints |= typing.get_type_hints(one, getattr(inspect.unwrap(function), "__globals__", {}))
+    return hints
 
 
 def _parameter_texts(cls: type) -> dict[str, str]:

@@ -98,7 +98,7 @@ class EvaluationResult:
         )
 
     def followed_by(self, later: EvaluationResult) -> EvaluationResult:
-        """Add the episodes after these; times and device are those of the part with more episodes."""
+        """Add the episodes after these; times and device come from the part with more episodes."""
         longer = later if later.episodes > self.episodes else self
         both = None
         if self.successes is not None and later.successes is not None:

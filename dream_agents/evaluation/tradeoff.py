@@ -19,7 +19,7 @@ _MARKERS = "osD^vP*X<>"
 def plot_tradeoff(results: Sequence[EvaluationResult], out: str | Path) -> None:
     """Draw mean returns over milliseconds a decision, a panel for each model and a marker for each planner.
 
-    Bars are 95% bootstrap intervals of the means. Milliseconds are those of one environment.
+    Bars are 95% bootstrap intervals of the means. Milliseconds are for one environment.
 
     :param results: of any models and planners
     :param out: the picture, in any format that matplotlib writes

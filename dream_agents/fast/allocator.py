@@ -17,7 +17,7 @@ def keep_freed_memory(kept: int = 2**28, largest: int = 2**25) -> bool:
     """Let the process keep up to ``kept`` bytes of freed memory instead of giving them back to the system at once.
 
     By default glibc returns the blocks of a few MB that batched networks need as soon as they are freed, and the
-    system has to clear them anew each time, which takes longer than the arithmetic. For programs that train or
+    system has to clear them again each time, which takes longer than the arithmetic. For programs that train or
     evaluate; done by ``learn`` and ``evaluate``. Does nothing where the C library is another one or the environment
     (``MALLOC_TRIM_THRESHOLD_``, ``LD_PRELOAD``, ...) says what malloc should do.
 

@@ -79,10 +79,10 @@ class FixedDecision:
 class GraphedDecision(FixedDecision):
     """:class:`FixedDecision` captured in a CUDA graph: the GPU is given hundreds of kernels in one call.
 
-    A plan for few environments is bound by launching kernels one by one, not by what they compute. Results are those
-    of the same kernels launched one by one.
+    A plan for few environments is bound by launching kernels one by one, not by what they compute. Results equal
+    the results of the same kernels launched one by one.
 
-    :param model: the world model, on a CUDA device; the other parameters are those of :class:`FixedDecision`
+    :param model: the world model, on a CUDA device; the other parameters are as in :class:`FixedDecision`
     :raises RuntimeError: if the planner waits for values on the GPU, which a graph can't (MPPI's choice of two
         Q-functions does)
     """

@@ -247,7 +247,7 @@ def _each(functions: Sequence[Pullback], inputs: Sequence[Tensor], dim: int = 0)
 
 
 def decode_with_pullback(two_hot: TwoHot, logits: Tensor, rows: int) -> tuple[Tensor, Pullback]:
-    """Expected values ``[..., R]`` of logits ``[..., R, bins]``, and a pullback from those of the last ``rows``."""
+    """Expected values ``[..., R]`` of logits ``[..., R, bins]``, and a pullback from the last ``rows`` of them."""
     probabilities = torch.softmax(logits, -1)
     mean = two_hot.symlog_mean(probabilities)
 

@@ -20,7 +20,7 @@ PLAN_MEAN, PLAN_STD = "plan_mean", "plan_std"
 
 
 def plan_fields(action_dim: int) -> dict[str, ExtraField]:
-    """What replay holds for a learner that imitates plans; N(0, 1) stands in for those of random decisions."""
+    """What replay holds for a learner that imitates plans; N(0, 1) stands in for plans of random decisions."""
     return {PLAN_MEAN: ExtraField(action_dim, 0.0), PLAN_STD: ExtraField(action_dim, 1.0)}
 
 

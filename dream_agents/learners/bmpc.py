@@ -21,11 +21,11 @@ from dream_agents.replay import SequenceBatch, SequenceReplayBuffer, StoredSteps
 
 @dataclass
 class BMPCConfig(ImplicitModelConfig):
-    """Hyperparameters of the learner: those of :class:`ImplicitModelConfig`, and of Table 6.
+    """Hyperparameters of the learner: :class:`ImplicitModelConfig`'s, and Table 6's.
 
     :param td_horizon: N, steps that the value's target is dreamt ahead
     :param reanalyze_interval: k, updates from one lazy reanalyze to the next; 0 does without
-    :param reanalyze_batch: b, sub-sequences of the batch that are planned anew
+    :param reanalyze_batch: b, sub-sequences of the batch that are planned again
     :param min_expert_std: smallest standard deviation that is imitated, for planners that give 0
     """
 
@@ -42,7 +42,7 @@ class BMPCConfig(ImplicitModelConfig):
             raise ValueError(f"reanalyze_interval={self.reanalyze_interval} must be at least 0")
         if self.reanalyze_batch < 1:
             raise ValueError(
-                f"reanalyze_batch={self.reanalyze_batch} must be at least 1; reanalyze_interval=0 plans nothing anew"
+                f"reanalyze_batch={self.reanalyze_batch} must be at least 1; reanalyze_interval=0 turns reanalyze off"
             )
         if self.min_expert_std <= 0:
             raise ValueError(f"min_expert_std={self.min_expert_std} must be above 0")
@@ -88,7 +88,7 @@ class BMPCLearner(ImplicitModelLearner):
     def refresh(
         self, batch: SequenceBatch, planner: Planner, replay_buffer: SequenceReplayBuffer
     ) -> SequenceBatch:
-        """Plan the first ``reanalyze_batch`` sub-sequences anew, every ``reanalyze_interval``-th time."""
+        """Plan the first ``reanalyze_batch`` sub-sequences again, every ``reanalyze_interval``-th time."""
         self.imitations += 1
         interval = self.config.reanalyze_interval
         if interval == 0 or self.imitations % interval != 0:

@@ -1,4 +1,4 @@
-"""Hyperparameters of Dreamer's learning: DreamerV3's, and those of Dreamer as the paper of Dream-MPC used it."""
+"""Hyperparameters of Dreamer's learning: DreamerV3's, and Dreamer's as the paper of Dream-MPC used it."""
 
 from __future__ import annotations
 

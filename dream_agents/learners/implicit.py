@@ -194,7 +194,7 @@ class ImplicitModelLearner(Learner):
 
     @abstractmethod
     def policy_inputs(self, batch: SequenceBatch) -> Any:
-        """What :meth:`policy_loss` needs beside latents."""
+        """What :meth:`policy_loss` needs in addition to latents."""
 
     @abstractmethod
     def policy_loss(self, latents: Tensor, inputs: Any) -> tuple[Tensor, Tensor, dict[str, Tensor]]:

@@ -18,7 +18,7 @@ from dream_agents.replay import SequenceBatch
 
 @dataclass
 class TDMPC2Config(ImplicitModelConfig):
-    """Hyperparameters of the learner: those of :class:`ImplicitModelConfig`, and one that is not TD-MPC2's.
+    """Hyperparameters of the learner: :class:`ImplicitModelConfig`'s, and one that is not TD-MPC2's.
 
     :param imitation_coef: weight of the policy's squared distance to the replayed actions, a mean over action
         dimensions; keeps it where values have been learned (Fujimoto and Gu 2021; TD-M(PC)^2, Lin et al. 2025)

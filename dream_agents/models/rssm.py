@@ -201,7 +201,7 @@ class RSSM(nn.Module):
         context: Tensor | None = None,
         generator: torch.Generator | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Filter sequences, in float32; gradients are those of the step by step recursion.
+        """Filter sequences, in float32; gradients equal the gradients of the step by step recursion.
 
         :param embeddings: encoded observations ``[L, B, E]``
         :param actions: taken before each, ``[L, B, A]``

@@ -15,7 +15,7 @@ def make_planner(planner: str | Planner, **options: Any) -> Planner:
 
     :param planner: a name, e.g. ``"dream"``, or a planner
     :param options: the planner's fields, e.g. ``iterations=2``
-    :raises ValueError: for an unknown name or option, and for options beside an object
+    :raises ValueError: for an unknown name or option, and for options together with an object
     """
     from dream_agents.registry import planners
 

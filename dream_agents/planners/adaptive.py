@@ -50,7 +50,7 @@ class AdaptivePlanner:
     :param samples: roll-outs of the stochastic policy
     :param wide: roll-outs with ``wide_scale`` times its noise
     :param wide_scale: how much more noise these have
-    :param improved: candidates that the gradient improves, those of the largest predicted return
+    :param improved: candidates that the gradient improves: the ones with the largest predicted return
     :param steps: largest changes of an action that the line search tries
     :param iterations: largest number of gradient steps; a decision stops where nothing is gained any more
     :param temperature: of the weights of candidates in the executed action, in standard deviations of their predicted

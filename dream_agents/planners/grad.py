@@ -18,7 +18,7 @@ class GradPlanner(GradientPlanner):
     """Grad-MPC: gradient ascent from Gaussian action sequences, without a policy (Bharadhwaj et al. 2020).
 
     Horizon, candidates and iterations are PlaNet's, as in the paper of Dream-MPC, and so is the objective: the sum of
-    predicted rewards. Step size and the limit of the gradient are those of Bharadhwaj et al.'s code, and the step is
+    predicted rewards. Step size and the limit of the gradient come from Bharadhwaj et al.'s code, and the step is
     plain gradient ascent. Nothing is remembered from decision to decision.
 
     :param max_gradient: largest norm of the gradient with respect to one action; None for any

@@ -34,7 +34,7 @@ def set_replay_arrays(buffer: ReplayBuffer, arrays: dict[str, np.ndarray]) -> No
             fits = len(stored) == len(own) if arrays["full"] else len(stored) <= len(own)
             if not fits or stored.shape[1:] != own.shape[1:]:
                 raise ValueError(
-                    f"the replay buffer's {name} have shape {own.shape}, those of the checkpoint {stored.shape}; "
+                    f"the replay buffer's {name} have shape {own.shape}, but {stored.shape} in the checkpoint; "
                     "continue with the buffer_size, n_envs and environment that it was written with"
                 )
             own[: len(stored)] = stored

@@ -41,10 +41,10 @@ class StreamBatch(NamedTuple):
 class StreamReplayBuffer(SequenceReplayBuffer):
     """Uniform replay of ``sequence_length`` successive observations of one environment, whatever episodes they are of.
 
-    Latents are kept beside observations, in half precision, so that a recurrent model can go on in the middle of an
+    Latents are kept with observations, in half precision, so that a recurrent model can go on in the middle of an
     episode (the latent replay of DreamerV3). They take ``2 * Z`` bytes an observation.
 
-    Parameters are those of :class:`SequenceReplayBuffer`.
+    Parameters are as in :class:`SequenceReplayBuffer`.
     """
 
     #: ``[slots, n_envs, Z]``, where Z is 0 before the first are remembered

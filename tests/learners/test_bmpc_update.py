@@ -346,7 +346,7 @@ class TestConfig:
             ({"reanalyze_interval": -1}, "reanalyze_interval=-1 must be at least 0"),
             (
                 {"reanalyze_batch": 0},
-                "reanalyze_batch=0 must be at least 1; reanalyze_interval=0 plans nothing",
+                "reanalyze_batch=0 must be at least 1; reanalyze_interval=0 turns reanalyze off",
             ),
             ({"min_expert_std": 0.0}, r"min_expert_std=0\.0 must be above 0"),
             ({"horizon": 0}, "horizon=0 is too short"),
