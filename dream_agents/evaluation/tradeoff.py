@@ -48,7 +48,7 @@ def plot_tradeoff(results: Sequence[EvaluationResult], out: str | Path) -> None:
     for axes in grid.flat:
         handles |= {handle.get_label(): handle for handle in axes.containers}
     figure.legend(
-        handles.values(), handles, loc="outside lower center", ncols=min(3, len(handles)), frameon=False
+        handles.values(), handles, loc="outside upper center", ncols=min(3, len(handles)), frameon=False
     )
     figure.supxlabel("milliseconds a decision")
     figure.supylabel("mean return")
