@@ -12,7 +12,14 @@ from torch import Tensor
 
 from dream_agents.fast.gradient import End, dream, objective_and_gradient
 from dream_agents.fast.tdmpc import FastTDMPC, Step
-from dream_agents.planners.adaptive import AdaptivePlanner, Candidates, Clock, normalized, take
+from dream_agents.planners.adaptive import (
+    AdaptivePlanner,
+    Candidates,
+    Clock,
+    normalized,
+    take,
+    worst_if_not_a_number,
+)
 from dream_agents.planners.base import Memory, Plan
 
 
@@ -52,8 +59,7 @@ class FastAdaptive:
         proposals, direction = self._ascend(model, steps, actions)
         first = candidates = planner.select(proposals)
         if candidates is not proposals:
-            _, best = proposals.value.topk(planner.improved, 1)
-            direction = take(direction, best)
+            direction = take(direction, planner.best(proposals.value))
         goes_on = True
         while goes_on:
             before = candidates
@@ -92,6 +98,4 @@ class FastAdaptive:
         objective, gradient, to_last = objective_and_gradient(model, steps, actions[:horizon], end)
         if end.action is not None:
             gradient = torch.cat((gradient, to_last.unsqueeze(0)))
-        smallest = torch.finfo(objective.value.dtype).min
-        value = objective.value.nan_to_num(smallest, smallest, smallest)
-        return Candidates(actions, value), normalized(gradient)
+        return Candidates(actions, worst_if_not_a_number(objective.value)), normalized(gradient)

@@ -160,11 +160,14 @@ class AdaptivePlanner:
 
     def select(self, candidates: Candidates) -> Candidates:
         """The ``improved`` best candidates."""
-        count = candidates.value.shape[1]
-        if count <= self.improved:
+        if candidates.value.shape[1] <= self.improved:
             return candidates
-        value, best = candidates.value.topk(self.improved, 1)
-        return Candidates(take(candidates.actions, best), value)
+        best = self.best(candidates.value)
+        return Candidates(take(candidates.actions, best), candidates.value.gather(1, best))
+
+    def best(self, value: Tensor) -> Tensor:
+        """Numbers ``[B, improved]`` of the candidates with the largest of the predicted returns ``[B, N]``."""
+        return value.topk(self.improved, 1).indices
 
     # ----------------------------------------------------------------- improvement
 
@@ -173,8 +176,7 @@ class AdaptivePlanner:
         objective = planning_objective(
             model, z, actions[: self.horizon], lambda last: actions[-1], return_lambda=self.return_lambda
         )
-        smallest = torch.finfo(objective.value.dtype).min
-        return objective.value.nan_to_num(smallest, smallest, smallest)
+        return worst_if_not_a_number(objective.value)
 
     def direction(self, model: WorldModel, z: Tensor, actions: Tensor) -> Tensor:
         """Gradient of the predicted return, its largest component 1, shaped as ``actions``."""
@@ -257,6 +259,12 @@ class Clock:
         now = time.perf_counter()
         this_round, self._round_began = now - self._round_began, now
         return 1e3 * (now - self._began + this_round) < self._budget
+
+
+def worst_if_not_a_number(value: Tensor) -> Tensor:
+    """Predicted returns that are never chosen where they are not numbers."""
+    smallest = torch.finfo(value.dtype).min
+    return value.nan_to_num(smallest, smallest, smallest)
 
 
 def normalized(gradient: Tensor) -> Tensor:

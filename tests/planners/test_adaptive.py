@@ -130,7 +130,6 @@ class TestImprovement:
         model = make_model("V")
         model.reward = lambda z, a, next_z=None: torch.zeros_like(a[..., 0])
         model.values = lambda z, a, members=None: torch.zeros_like(z[None, ..., 0])
-        model.direction = None
         planner = AdaptivePlanner(iterations=50)
         planner.direction = lambda model, z, actions: torch.zeros_like(actions)
         assert plan(planner, model, torch.zeros(2, 2)).info["iterations"].tolist() == [1, 1]
