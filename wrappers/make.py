@@ -194,7 +194,7 @@ def resolve(name: str) -> tuple[Suite, str]:
 
 
 def _suites() -> Iterator[Suite]:
-    """Yield the suites: our own, Gymnasium's registry, then those of other packages, imported only then."""
+    """Yield the suites: our own, Gymnasium's registry, then suites of other packages, imported only then."""
     for name in suites.builtin:
         yield suites.get(name)
     for name in suites.names():

@@ -131,7 +131,7 @@ def describe_exit(status: int | None) -> str:
     """
     if status is not None and status < 0:
         name = signal.Signals(-status).name
-        return f"killed by {name}, perhaps for want of memory" if name == "SIGKILL" else f"killed by {name}"
+        return f"killed by {name}, perhaps for lack of memory" if name == "SIGKILL" else f"killed by {name}"
     if status in (None, _WORST_STATUS):
         return "nobody knows how"
     return f"exit code {status}; it has printed why" if status else "without an error"

@@ -272,7 +272,7 @@ def _checksum_of(content: dict[str, Any]) -> str:
 
 
 def check_agent(checkpoint: Path, agent: type) -> None:
-    """Check that a checkpoint is of an agent's class; those of version 0.1 do not say it.
+    """Check that a checkpoint is of an agent's class; checkpoints of version 0.1 do not say it.
 
     :raises ValueError: if another one wrote it
     """

@@ -22,7 +22,7 @@ _WINDOW, _MANY = 100, 1000
 class Pace:
     """Seconds of decisions and updates while an agent learns, and lines about it on standard error.
 
-    Where there is a progress bar, the lines stand beside it.
+    Where there is a progress bar, the lines stand next to it.
 
     :param name: what the agent is called
     :param device: where it learns

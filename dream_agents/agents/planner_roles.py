@@ -29,7 +29,7 @@ class PlannerRoles:
 
         :param planner: a name in ``registry.planners``, or a planner
         :param options: the planner's options; others are the backbone's ``planner_options``, or the planner's defaults
-        :raises ValueError: for an unknown name or option, and for options beside an object
+        :raises ValueError: for an unknown name or option, and for options with an object
         """
         return make_planner(planner, **planner_kwargs(self.backbone, self.obs_type, planner, options))
 

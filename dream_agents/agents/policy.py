@@ -76,7 +76,7 @@ class WorldModelPolicy(BasePolicy):
     def initial_memory(self, planner: Planner, batch_size: int) -> Memory:
         """Memory of world model and planner at an episode's start, each tensor ``[batch_size, ...]``.
 
-        Beside theirs it holds ``decision``, the number of decisions since the episode's start.
+        It also holds ``decision``, the number of decisions since the episode's start.
         """
         memory = {f"model.{k}": v for k, v in self.world_model.initial_memory(batch_size).items()}
         memory |= {f"planner.{k}": v for k, v in planner.initial_memory(self.world_model, batch_size).items()}

@@ -48,7 +48,7 @@ class TrainingTask:
     :param seeds_episodes: after a seed, every episode has a seed of its own, so that a resumed run goes on with the
         same episodes; if False, episodes go on in the random stream that a seed begins, as in Stable-Baselines3
     :param not_finite: what NaN or infinity does, "stop" or "end"; see :class:`Watch`
-    :param normalized: as for ``make_env``: agents of version 0.1, and those of a ``make_vec_env``, learned in
+    :param normalized: as for ``make_env``: agents of version 0.1, and agents of a ``make_vec_env``, learned in
         environments with actions in [-1, 1] and observations as vectors
     """
 
@@ -82,7 +82,7 @@ class TrainingTask:
 
     @classmethod
     def of_version(cls, task: TrainingTask) -> TrainingTask:
-        """Return a saved task as this version has it: those of version 0.1 don't say that they are normalized."""
+        """Return a saved task as this version has it: tasks of version 0.1 don't say that they are normalized."""
         is_old = "normalized" not in vars(task)
         return dataclasses.replace(task, normalized=True) if is_old else task
 

@@ -104,7 +104,7 @@ def _newest_of_run(run: Path, notice: Callable[[str], Any]) -> Path:
 
 
 def _plain_weights_of(file: Path) -> Path:
-    """The file without pickle that lies beside a final model or a checkpoint's agent."""
+    """The file without pickle that lies next to a final model or a checkpoint's agent."""
     from dream_agents.agents.checkpoint import WEIGHTS_FILE
 
     return file.with_name(FINAL_WEIGHTS if file.name == FINAL else WEIGHTS_FILE)

@@ -2,7 +2,7 @@
 
     python -m dream_agents.wrappers.humanoid_bench.generate [FOLDER]
 
-writes `<robot>.xml` beside each `<robot>.toml` in the folder, by default the package's `robots/`. A model stands
+writes `<robot>.xml` next to each `<robot>.toml` in the folder, by default the package's `robots/`. A model stands
 on an empty floor and can be opened by itself (``python -m mujoco.viewer --mjcf=...``); tasks add their terrain
 and props.
 """
