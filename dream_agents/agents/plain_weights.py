@@ -1,4 +1,4 @@
-"""Weights and counters of agents in a form that can't run code: safetensors, next to the pickled file that learns on."""
+"""Weights and counters of agents in a form that can't run code: safetensors, with the pickled file that learns on."""
 
 from __future__ import annotations
 
