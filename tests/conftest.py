@@ -1,3 +1,4 @@
+import importlib.util
 import os
 from pathlib import Path
 
@@ -13,10 +14,19 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    if not torch.cuda.is_available():
-        for item in items:
-            if "gpu" in item.keywords:
-                item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
+    cuda, metaworld = torch.cuda.is_available(), importlib.util.find_spec("metaworld") is not None
+    for item in items:
+        if "gpu" in item.keywords and not cuda:
+            item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
+        if not metaworld and needs_metaworld(item):
+            item.add_marker(pytest.mark.skip(reason="needs Meta-World, an extra of its own"))
+
+
+def needs_metaworld(item: pytest.Item) -> bool:
+    """Tell whether a test is marked so, or one of its parameters names a task of Meta-World or a model of one."""
+    parameters = getattr(item, "callspec", None)
+    named = str(list(parameters.params.values())) if parameters else ""
+    return "metaworld" in item.keywords or "metaworld_" in named or "drawer-close" in named
 
 
 @pytest.fixture(scope="session")

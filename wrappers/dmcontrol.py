@@ -23,11 +23,7 @@ from dream_agents.wrappers.spaces import normalize_action, normalize_observation
 _FRAMES = 1000
 _ACTION_REPEAT = 2
 _RENDER_MODES = ("rgb_array", "depth_array")
-_HOW_TO_INSTALL = (
-    "pip install shimmy dm-control==1.0.28"
-    if sys.version_info < (3, 13)
-    else "pip install shimmy dm-env dm-tree lxml scipy, then pip install --no-deps dm-control==1.0.28"
-)
+_HOW_TO_INSTALL = "`dream-agents setup` installs what is missing"
 _SHORT_DOMAINS = {"ball_in_cup": "cup", "point_mass": "pointmass"}
 
 

@@ -23,6 +23,11 @@ _OBSERVATION_SIZE = 39
 _ACTION_SIZE = 4
 _CAMERA, _CAMERA_POSITION = "corner2", (0.75, 0.075, 0.7)
 _LARGEST_SHADOWS = 4096
+_HOW_TO_INSTALL = (
+    "pip install 'dream-agents[metaworld]'"
+    if sys.version_info < (3, 14)
+    else "Meta-World has no release for Python 3.14: use 3.10 to 3.13"
+)
 
 TASKS: tuple[str, ...] = (
     *("assembly", "basketball", "bin-picking", "box-close", "button-press-topdown"),
@@ -186,9 +191,7 @@ def _environments() -> Mapping[str, Any]:
         gl.import_mujoco()  # before Meta-World does, which needs a backend that works
         from metaworld.env_dict import ALL_V3_ENVIRONMENTS
     except ImportError as error:
-        raise ImportError(
-            f"the metaworld_* environments need Meta-World ({error}); pip install metaworld==3.1.1"
-        ) from error
+        raise ImportError(f"the metaworld_* environments need Meta-World ({error}); {_HOW_TO_INSTALL}") from error
     environments: Mapping[str, Any] = ALL_V3_ENVIRONMENTS
     return environments
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import platform
+import sys
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
@@ -73,7 +74,8 @@ def _open(backend: str, model: mujoco.MjModel, height: int, width: int) -> mujoc
     import mujoco
 
     if platform.system() == "Linux":
-        mujoco.gl_context.GLContext = importlib.import_module(f"mujoco.{backend}").GLContext
+        contexts = sys.modules[mujoco.Renderer.__module__].gl_context  # newer releases have moved both modules
+        contexts.GLContext = importlib.import_module(f"mujoco.{backend}").GLContext
     return mujoco.Renderer(model, height, width)
 
 

@@ -15,6 +15,7 @@ from dream_agents.registry import suites
 from dream_agents.wrappers import describe, gl
 from dream_agents.wrappers.metaworld import TASKS, MetaWorldEnv
 
+pytestmark = pytest.mark.metaworld
 SUITE = suites.get("metaworld")
 # Between them: an object to carry, none, a fixed goal, a joint to turn.
 SAMPLE = ("assembly", "reach", "hammer", "door-open")
@@ -136,7 +137,7 @@ def test_without_meta_world_the_error_says_what_to_install():
         "import sys\nsys.modules['metaworld'] = None\nimport dream_agents\ndream_agents.make_env('mw-reach')"
     )
     assert "ImportError: the metaworld_* environments need Meta-World" in done.stderr
-    assert "pip install metaworld==3.1.1" in done.stderr
+    assert "pip install 'dream-agents[metaworld]'" in done.stderr
 
 
 def test_gymnasium_makes_the_same_environment():
