@@ -9,7 +9,7 @@ from dream_agents.cli.setup import write_absent_labmaze
 
 def test_nothing_to_do_where_dm_control_is_installed(dream_agents_command):
     done = dream_agents_command("setup")
-    assert "nothing to do: dm-control" in done.stdout
+    assert "nothing to do: dm-control" in done.output
 
 
 def test_the_stand_in_is_a_wheel_that_pip_installs_and_that_explains_itself(tmp_path):
