@@ -8,7 +8,7 @@ import gymnasium as gym
 import typer
 from typer.core import TyperGroup
 
-from dream_agents.cli import agents, bench, demo, envs, eval, planners, plot, setup, train, zoo
+from dream_agents.cli import agents, bench, demo, envs, eval, planners, plot, setup, train, watch, zoo
 from dream_agents.cli.console import say
 from dream_agents.wrappers import AssetsUnavailableError, RenderingUnavailableError
 
@@ -76,6 +76,7 @@ _COMMANDS = (
     bench.bench,
     plot.plot,
     setup.setup,
+    watch.watch,
 )
 for _command in _COMMANDS:
     app.command()(_command)
