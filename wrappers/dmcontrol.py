@@ -44,7 +44,7 @@ def make_dmcontrol(
     `env.unwrapped.physics` dm_control's simulator. Where that diverges the episode ends, see `EndAtDivergence`.
 
     The LQR tasks differ: their actuators have no bounds, so actions in [-1, 1] are applied as they are; and
-    their springs, drawn at random when dm_control makes them, are always those of seed 0, so that every
+    their springs, drawn at random when dm_control makes them, are always seed 0's, so that every
     environment of one id is the same task (``task_kwargs={"random": 1}`` gives another).
 
     :param domain: dm_control's domain: ``"walker"``

@@ -18,7 +18,7 @@ class GymnasiumSuite:
     name = "gymnasium"
 
     def ids(self) -> Sequence[str]:
-        """Return the ids in Gymnasium's registry, except those of suites."""
+        """Return the ids in Gymnasium's registry, except the suites'."""
         return tuple(id for id in gym.registry if not is_registered(id))
 
     def names(self) -> Sequence[str]:

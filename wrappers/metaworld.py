@@ -191,7 +191,9 @@ def _environments() -> Mapping[str, Any]:
         gl.import_mujoco()  # before Meta-World does, which needs a backend that works
         from metaworld.env_dict import ALL_V3_ENVIRONMENTS
     except ImportError as error:
-        raise ImportError(f"the metaworld_* environments need Meta-World ({error}); {_HOW_TO_INSTALL}") from error
+        raise ImportError(
+            f"the metaworld_* environments need Meta-World ({error}); {_HOW_TO_INSTALL}"
+        ) from error
     environments: Mapping[str, Any] = ALL_V3_ENVIRONMENTS
     return environments
 

@@ -17,7 +17,7 @@ FRAME_STACK = 3
 
 
 class StackedChannels(gym.ObservationWrapper[Any, Any, Any], gym.utils.RecordConstructorArgs):
-    """Put the channels of stacked images first, those of the newest image last.
+    """Put the channels of stacked images first, the newest image's last.
 
     ``metadata["frame_stack"]`` tells the number of images. The only render mode is the one that is observed.
 

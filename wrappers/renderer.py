@@ -74,7 +74,9 @@ def _open(backend: str, model: mujoco.MjModel, height: int, width: int) -> mujoc
     import mujoco
 
     if platform.system() == "Linux":
-        contexts = sys.modules[mujoco.Renderer.__module__].gl_context  # newer releases have moved both modules
+        contexts = sys.modules[
+            mujoco.Renderer.__module__
+        ].gl_context  # newer releases have moved both modules
         contexts.GLContext = importlib.import_module(f"mujoco.{backend}").GLContext
     return mujoco.Renderer(model, height, width)
 

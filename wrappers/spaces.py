@@ -26,7 +26,7 @@ Spaces = tuple[gym.Space[Any], gym.Space[Any]]
 
 
 class Float32Observation(gym.ObservationWrapper[Any, Any, Any], gym.utils.RecordConstructorArgs):
-    """Observe float32 numbers instead of those of another dtype; bounds beyond float32 become infinite.
+    """Observe float32 numbers in place of another dtype; bounds beyond float32 become infinite.
 
     :param env: an environment that observes a `Box`
     """
@@ -82,7 +82,7 @@ def with_native_spaces(
 
 
 def native_spaces(env: VecEnv) -> Spaces:
-    """Tell the environments' own spaces, or those of the `VecEnv` where it was not `make_env` that changed them."""
+    """Tell the environments' own spaces, or the `VecEnv`'s where it was not `make_env` that changed them."""
     observation_space, action_space = env.observation_space, env.action_space
     if not env.has_attr("native_spaces"):
         return observation_space, action_space

@@ -32,7 +32,7 @@ class Watch:
 
     :param venv: the environments, without wrappers
     :param not_finite: ``"stop"`` raises an error that names the environment and the number; ``"end"`` ends the
-        episode before the step that brought it: observation and flags are those of a time limit after the step
+        episode before the step that brought it: observation and flags are as at a time limit after the step
         before, the reward is 0, and ``info["invalid_step"]`` says why
     :raises ValueError: for another value of ``not_finite``
     """

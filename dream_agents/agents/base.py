@@ -67,7 +67,7 @@ class WorldModelAgent(PlannerRoles, UpdatingAgent):
     :param planner_kwargs: the planner's options, where ``planner`` is a name
     :param training_planner: acts while learning; None for the same as ``planner``
     :param training_planner_kwargs: its options
-    :param replanner: whose plans the policy imitates where the backbone plans replayed steps anew (BMPC); None for the
+    :param replanner: whose plans the policy imitates where the backbone plans replayed steps again (BMPC); None for the
         planner that acts while learning
     :param replanner_kwargs: its options
     :param model_size: a size of the backbone, e.g. "1M" or "5M"

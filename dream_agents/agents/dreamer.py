@@ -23,7 +23,7 @@ class DreamerV3(WorldModelAgent):
     :param env: an environment id, a ``gymnasium.Env``, a function that makes one, or a ``VecEnv``
     :param policy: Stable-Baselines3's policy class or its name
     :param backbone: "dreamer", or "dreamer_gaussian" for Dreamer as the paper of Dream-MPC used it; its defaults of
-        other keywords, ``GaussianDreamerBackbone.agent_defaults``, are those of :class:`DreamMPC`
+        other keywords, ``GaussianDreamerBackbone.agent_defaults``, are :class:`DreamMPC`'s
     :param planner: acts in ``predict`` and while learning, a name in ``registry.planners`` or a planner
     :param model_size: a size of the backbone: "1M", "5M" or "12M"
     :param learning_rate: of the world model, or a schedule; ``learner_kwargs["actor_lr_scale"]`` relates actor and

@@ -21,7 +21,7 @@ class PixelLatent(BaseFeaturesExtractor):
 
     :param observation_space: of images, channels first
     :param features_dim: width of the latent
-    :param convolutions: those of another encoder, to be shared; gradients then stop before them
+    :param convolutions: another encoder's, to be shared; gradients then stop before them
     """
 
     def __init__(

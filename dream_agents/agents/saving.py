@@ -221,7 +221,7 @@ def check_known(agent: type, given: Iterable[str]) -> None:
 
 
 def _spaces_of_version_0_1(task: TrainingTask) -> dict[str, Any]:
-    """Return an agent's own spaces, as attributes, where version 0.1 saved those of its normalized environment.
+    """Return an agent's own spaces, as attributes, where version 0.1 saved its normalized environment's.
 
     :param task: how its environments were made
     """

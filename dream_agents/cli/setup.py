@@ -26,14 +26,18 @@ raise ImportError(
 
 
 def setup() -> None:
-    """Install what pip can't on Python 3.13 and newer: dm-control without its mazes. Elsewhere there is nothing to do."""
+    """Install what pip can't on Python 3.13 and newer, dm-control without its mazes; elsewhere there is nothing to do."""
     missing = [name for name in ("dm_control", "shimmy") if importlib.util.find_spec(name) is None]
     if not missing:
         say(f"nothing to do: dm-control {importlib.metadata.version('dm-control')} is installed")
         return
     with tempfile.TemporaryDirectory() as folder:
         options = ["--find-links", folder]
-        requirements = [f"mujoco=={importlib.metadata.version('mujoco')}", "shimmy>=2.0.1,<3", "dm-control>=1.0.28"]
+        requirements = [
+            f"mujoco=={importlib.metadata.version('mujoco')}",
+            "shimmy>=2.0.1,<3",
+            "dm-control>=1.0.28",
+        ]
         if sys.version_info >= (3, 13):
             write_absent_labmaze(Path(folder))
             requirements.append("labmaze==1.0.6+absent")
@@ -59,7 +63,8 @@ def write_absent_labmaze(folder: Path) -> Path:
         "labmaze/__init__.py": _MODULE,
         f"{information}/METADATA": "Metadata-Version: 2.1\nName: labmaze\nVersion: 1.0.6+absent\n"
         "Summary: Stands in for labmaze where it has no release\n",
-        f"{information}/WHEEL": "Wheel-Version: 1.0\nGenerator: dream-agents\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        f"{information}/WHEEL": "Wheel-Version: 1.0\nGenerator: dream-agents\nRoot-Is-Purelib: true\n"
+        "Tag: py3-none-any\n",
     }
     record = [f"{name},sha256={_digest(text)},{len(text.encode())}" for name, text in files.items()]
     files[f"{information}/RECORD"] = "\n".join([*record, f"{information}/RECORD,,", ""])

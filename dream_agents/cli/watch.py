@@ -9,15 +9,21 @@ import typer
 
 from dream_agents.cli.console import say
 
-Source = Annotated[str, typer.Argument(help="A zoo entry, a run's folder, or a saved agent.", metavar="MODEL")]
+Source = Annotated[
+    str, typer.Argument(help="A zoo entry, a run's folder, or a saved agent.", metavar="MODEL")
+]
 Planner = Annotated[str | None, typer.Option(help="Planner to begin with. Default: the agent's own.")]
 Env = Annotated[str | None, typer.Option(help="Environment's id where MODEL does not say it.")]
 Port = Annotated[int, typer.Option(help="Port of the page.")]
 Host = Annotated[str, typer.Option(help="Address to listen on: 0.0.0.0 lets other machines look, and steer.")]
 Seed = Annotated[int, typer.Option(help="Seed of the episodes.")]
 Record = Annotated[Path | None, typer.Option(help="Write a film (.mp4) of one episode in place of a page.")]
-Decisions = Annotated[int | None, typer.Option(min=1, help="Decisions of the film. Default: the whole episode.")]
-Seconds = Annotated[float | None, typer.Option(min=0, help="Close the page after so long. Default: on Ctrl-C.")]
+Decisions = Annotated[
+    int | None, typer.Option(min=1, help="Decisions of the film. Default: the whole episode.")
+]
+Seconds = Annotated[
+    float | None, typer.Option(min=0, help="Close the page after so long. Default: on Ctrl-C.")
+]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")]
 
 
@@ -70,7 +76,9 @@ def _show(session: object, host: str, port: int, seconds: float | None) -> None:
 
     page = Page(session, host, port)  # type: ignore[arg-type]
     try:
-        say(f"{page.url}  (Ctrl-C ends it; from another machine: ssh -L {page.port}:127.0.0.1:{page.port} HOST)")
+        say(
+            f"{page.url}  (Ctrl-C ends it; from another machine: ssh -L {page.port}:127.0.0.1:{page.port} HOST)"
+        )
         page.run(seconds)
     except KeyboardInterrupt:
         say("closed")

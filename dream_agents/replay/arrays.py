@@ -42,7 +42,7 @@ def set_replay_arrays(buffer: ReplayBuffer, arrays: dict[str, np.ndarray]) -> No
 
 
 def _plain_arrays(buffer: ReplayBuffer) -> dict[str, np.ndarray]:
-    """The arrays of a buffer of Stable-Baselines3; those of dictionaries are named "observations.key"."""
+    """The arrays of a buffer of Stable-Baselines3; a dictionary's are named "observations.key"."""
     arrays: dict[str, np.ndarray] = {}
     for name in _PLAIN:
         value = getattr(buffer, name, None)

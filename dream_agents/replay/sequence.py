@@ -20,7 +20,7 @@ from dream_agents.wrappers.divergence import INVALID_STEP
 
 
 class ExtraField(NamedTuple):
-    """A field of each step beside those of every replay buffer."""
+    """A field of each step that not every replay buffer has."""
 
     #: numbers a step
     width: int
@@ -215,7 +215,7 @@ class SequenceReplayBuffer(Starts, ReplayBuffer):
         self._end_episodes(np.flatnonzero(invalid), obs)
 
     def _end_episodes(self, envs: np.ndarray, observations: np.ndarray) -> None:
-        """Store the last observations of the episodes of ``envs``, out of those of all environments."""
+        """Store the last observations of the episodes of ``envs``, out of all environments' last ones."""
         if len(envs) > 0:
             self._put(envs, observations[envs])
             self._advance(envs)

@@ -64,7 +64,8 @@ class _Picture:
         now, ghost = np.asarray(session.env.render(), float), np.asarray(session.twin.env.render(), float)
         self._image.set_data(((1 - _GHOST) * now + _GHOST * ghost).astype(np.uint8))
         self._title.set_text(
-            f"{session.planner_name}: decision {moment.decision}, return {moment.total:.1f}, {moment.milliseconds:.1f} ms"
+            f"{session.planner_name}: decision {moment.decision}, return {moment.total:.1f}, "
+            f"{moment.milliseconds:.1f} ms"
         )
         self._draw_candidates(moment)
         self._draw_rewards(moment)
@@ -79,7 +80,9 @@ class _Picture:
         before, after = thought.before.returns, thought.after.returns
         axes.plot(before, "o", color="0.6", markersize=5, label="before")
         axes.plot(after, "o", color="tab:blue", markersize=4, label="after")
-        axes.plot(thought.chosen, after[thought.chosen], "o", color="tab:orange", markersize=7, label="chosen")
+        axes.plot(
+            thought.chosen, after[thought.chosen], "o", color="tab:orange", markersize=7, label="chosen"
+        )
         axes.set_xlim(-0.5, max(len(before), len(after)) - 0.5)
         axes.tick_params(labelsize=7)
         axes.legend(fontsize=6, loc="lower left", ncols=3)
@@ -90,7 +93,9 @@ class _Picture:
         axes.clear()
         axes.set_title("reward along the plan", fontsize=8)
         imagined = thought.after.rewards[:, thought.chosen]
-        axes.plot(1 + np.arange(len(imagined)), imagined, "o-", color="tab:blue", markersize=4, label="imagined")
+        axes.plot(
+            1 + np.arange(len(imagined)), imagined, "o-", color="tab:blue", markersize=4, label="imagined"
+        )
         steps = 1 + np.arange(len(moment.ghost_rewards))
         axes.plot(steps, moment.ghost_rewards, "o-", color="tab:orange", markersize=4, label="simulator")
         axes.tick_params(labelsize=7)

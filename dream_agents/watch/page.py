@@ -62,7 +62,11 @@ class Page:
         with gui.add_folder("Push", expand_by_default=False):
             weight = 9.81 * self.session.mass
             self._force = gui.add_slider(
-                "Newtons", min=0.0, max=round(5 * weight, 1), step=round(weight / 10, 2), initial_value=round(weight, 1)
+                "Newtons",
+                min=0.0,
+                max=round(5 * weight, 1),
+                step=round(weight / 10, 2),
+                initial_value=round(weight, 1),
             )
             directions = gui.add_button_group("Towards", ("+x", "-x", "+y", "-y"))
             directions.on_click(lambda event: self._wish(lambda: self._push(event.target.value)))
@@ -82,7 +86,9 @@ class Page:
         for name in names:
             points = {"show": name not in ("return", "chosen"), "size": 8}
             width = 0 if name in ("before", "after") else 2
-            series.append(uplot.Series(label=name, stroke=colors.get(name, _BLUE), width=width, points=points))  # type: ignore[typeddict-item]
+            series.append(
+                uplot.Series(label=name, stroke=colors.get(name, _BLUE), width=width, points=points)
+            )  # type: ignore[typeddict-item]
         nothing = tuple(np.zeros(1) for _ in range(len(names) + 1))
         scales = {"x": uplot.Scale(time=False)}
         return self._server.gui.add_uplot(nothing, tuple(series), title=title, scales=scales, aspect=1.8)
@@ -103,7 +109,9 @@ class Page:
                     made = self._server.gui.add_number(field.name, initial_value=value)
                 else:
                     continue
-                made.on_update(lambda event, name=field.name: self._wish(lambda: self._set(name, event.target.value)))
+                made.on_update(
+                    lambda event, name=field.name: self._wish(lambda: self._set(name, event.target.value))
+                )
 
     def _wish(self, wish: Callable[[], None]) -> None:
         """Have something done between two decisions: what a visitor does comes from the server's own thread."""
@@ -163,11 +171,15 @@ class Page:
             lasts = step_seconds / float(self._speed.value)
             while True:
                 share = (time.perf_counter() - started) / lasts
-                self._scene.show(between(moment.before, moment.poses, min(share, 1.0)), follow=self._follow.value)
+                self._scene.show(
+                    between(moment.before, moment.poses, min(share, 1.0)), follow=self._follow.value
+                )
                 next_picture = max(next_picture + 1 / _PICTURES_A_SECOND, time.perf_counter())
                 if share >= 1:
                     break
-                time.sleep(max(0.0, min(next_picture - time.perf_counter(), started + lasts - time.perf_counter())))
+                time.sleep(
+                    max(0.0, min(next_picture - time.perf_counter(), started + lasts - time.perf_counter()))
+                )
             if moment.over:
                 self._new_episode()
 
@@ -194,12 +206,14 @@ class Page:
         chosen = np.full(len(before), float(after[thought.chosen]))
         shown = after.astype(float) if len(after) == len(before) else chosen
         self._candidates.data = (np.arange(len(before), dtype=float), before.astype(float), shown, chosen)
-        steps = np.arange(1, len(moment.ghost_rewards) + 1, dtype=float)  # fewer where the episode ends on the way
+        # fewer than planned where the episode ends on the way
+        steps = np.arange(1, len(moment.ghost_rewards) + 1, dtype=float)
         imagined = thought.after.rewards[: len(steps), thought.chosen].astype(float)
         self._rewards.data = (steps, imagined, moment.ghost_rewards)
         self._seen.content = (
-            f"{len(after)} candidates · gain of planning {after.max() - before.max():+.2f} · value at the end "
-            f"{thought.after.end_value[thought.chosen]:.1f} · uncertainty {thought.after.uncertainty[thought.chosen]:.2f}"
+            f"{len(after)} candidates · gain of planning {after.max() - before.max():+.2f} · "
+            f"value at the end {thought.after.end_value[thought.chosen]:.1f} · "
+            f"uncertainty {thought.after.uncertainty[thought.chosen]:.2f}"
         )
         self._curve.data = (np.arange(len(self._returns), dtype=float), np.array(self._returns))
         self._scene.show_ghost(moment.ghost[-1] if self._show_ghost.value and len(moment.ghost) else None)
@@ -219,4 +233,3 @@ def import_viser() -> Any:
     except ImportError as error:
         raise ImportError(f"watching needs viser ({error}); pip install 'dream-agents[watch]'") from error
     return viser
-

@@ -27,7 +27,9 @@ class Scene:
             server.scene.add_grid("/world/floor", width=40, height=40, cell_size=1.0, section_size=5.0)
         shapes = shapes_of(model)
         self._bodies = self._add("/world/robot", model.nbody, shapes)
-        self._ghost = self._add("/world/ghost", model.nbody, shapes, _GHOST_COLOR, _GHOST_OPACITY, moving=_moving(model))
+        self._ghost = self._add(
+            "/world/ghost", model.nbody, shapes, _GHOST_COLOR, _GHOST_OPACITY, moving=_moving(model)
+        )
         self._root = root_body(model)
         self._start: np.ndarray | None = None
 

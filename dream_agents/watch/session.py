@@ -59,7 +59,9 @@ class Session:
 
     def __init__(self, model: WorldModelAgent, make: Callable[[], gym.Env[Any, Any]], seed: int = 0):
         if not hasattr(model, "planner"):
-            raise ValueError(f"{type(model).__name__} has no world model to look into; choose an agent that plans")
+            raise ValueError(
+                f"{type(model).__name__} has no world model to look into; choose an agent that plans"
+            )
         self.model, self.seed = model, seed
         self.planner: Planner = model.planner
         self.env = make()
@@ -123,7 +125,9 @@ class Session:
         starts = torch.tensor([self._starts], device=device)
         seed, memory = policy.seed + self.decision, self._memory  # as predict draws
         began = time.perf_counter()
-        plan, self._memory = policy.decider.plan(obs, memory, starts, self.planner, True, _generator(device, seed))
+        plan, self._memory = policy.decider.plan(
+            obs, memory, starts, self.planner, True, _generator(device, seed)
+        )
         milliseconds = 1e3 * (time.perf_counter() - began)
         thought = ghost = ghost_rewards = None
         if looks:
@@ -134,7 +138,16 @@ class Session:
         before = self.poses
         reward, over = self._act(self._native(plan.action.float().cpu().numpy())[0])
         return Moment(
-            self.decision, reward, self.total, before, self.poses, milliseconds, thought, ghost, ghost_rewards, over
+            self.decision,
+            reward,
+            self.total,
+            before,
+            self.poses,
+            milliseconds,
+            thought,
+            ghost,
+            ghost_rewards,
+            over,
         )
 
     def _look(self, obs: Any, memory: Any, starts: Any, plan: Any, seed: int) -> Thought:
@@ -173,9 +186,12 @@ class Session:
 
 
 def _part(memory: Any, owner: str) -> dict[str, torch.Tensor]:
-    return {name.removeprefix(f"{owner}."): value for name, value in memory.items() if name.startswith(f"{owner}.")}
+    return {
+        name.removeprefix(f"{owner}."): value
+        for name, value in memory.items()
+        if name.startswith(f"{owner}.")
+    }
 
 
 def _generator(device: torch.device, seed: int) -> torch.Generator:
     return torch.Generator(device).manual_seed(seed)
-

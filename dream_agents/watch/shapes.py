@@ -34,7 +34,9 @@ def shapes_of(model: Any) -> list[Shape]:
         vertices, faces = mesh
         rotated = vertices @ _matrix(model.geom_quat[geom]).T + model.geom_pos[geom]
         color = tuple(int(255 * c) for c in rgba[:3])
-        shapes.append(Shape(int(model.geom_bodyid[geom]), rotated.astype(np.float32), faces, color, float(rgba[3])))  # type: ignore[arg-type]
+        shapes.append(
+            Shape(int(model.geom_bodyid[geom]), rotated.astype(np.float32), faces, color, float(rgba[3]))
+        )  # type: ignore[arg-type]
     return shapes
 
 

@@ -10,7 +10,18 @@ import numpy as np
 from gymnasium.wrappers import PassiveEnvChecker
 
 #: what is copied from one task to the other: everything else is an object with attributes, or stays
-_PLAIN = (bool, int, float, str, bytes, np.ndarray, np.generic, type(None), np.random.Generator, np.random.RandomState)
+_PLAIN = (
+    bool,
+    int,
+    float,
+    str,
+    bytes,
+    np.ndarray,
+    np.generic,
+    type(None),
+    np.random.Generator,
+    np.random.RandomState,
+)
 _DEEPEST = 6
 
 
@@ -72,8 +83,8 @@ class Twin:
     def play(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Take ``actions [H, *action_shape]``, in the environment's units.
 
-        :return: where bodies are after each one, ``[H, nbody, 7]`` as position and quaternion, and rewards ``[H]``; fewer
-            where the episode ends on the way
+        :return: where bodies are after each one, ``[H, nbody, 7]`` as position and quaternion, and rewards ``[H]``;
+            fewer where the episode ends on the way
         """
         poses, rewards = [], []
         for action in actions:
@@ -107,13 +118,22 @@ def _copy_arrays(source: Any, target: Any) -> None:
         if name.startswith("_"):
             continue
         value = getattr(source, name, None)
-        if isinstance(value, np.ndarray) and value.dtype.kind == "f" and not np.array_equal(value, getattr(target, name)):
+        if (
+            isinstance(value, np.ndarray)
+            and value.dtype.kind == "f"
+            and not np.array_equal(value, getattr(target, name))
+        ):
             getattr(target, name)[...] = value
 
 
 def _copy_attributes(source: Any, target: Any, seen: set[int], deepest: int) -> None:
     """Copy plain attributes from object to object of the same class, and from those they hold."""
-    if id(source) in seen or not deepest or type(source) is not type(target) or not hasattr(source, "__dict__"):
+    if (
+        id(source) in seen
+        or not deepest
+        or type(source) is not type(target)
+        or not hasattr(source, "__dict__")
+    ):
         return
     seen.add(id(source))
     checks_only = isinstance(source, PassiveEnvChecker)

@@ -1,4 +1,4 @@
-"""Measure what our DMControl environments cost beside dm_control alone.
+"""Measure what our DMControl environments cost compared with dm_control alone.
 
     python scripts/dmcontrol/speed.py
 

@@ -1,4 +1,4 @@
-"""How well a Dreamer's world model knows episodes that it has not learned from, beside those in its replay buffer.
+"""How well a Dreamer's world model knows episodes that it has not learned from, and the ones in its replay buffer.
 
     python scripts/dreamer/fresh.py CHECKPOINT... [--episodes 8] [--steps 300] [--seed 50]
 

@@ -128,7 +128,7 @@ class TestWhileLearning:
         assert_happened(agent.learn(90, callback=callback), 70)
 
     def test_behind_vec_normalize(self, make):
-        """Its last observations and rewards are then those of the evaluation."""
+        """Its last observations and rewards are then the evaluation's."""
         env = VecNormalize(DummyVecEnv([Counter, Counter]))
         agent = make(env)
         callback = EvalCallback(agent.get_env(), n_eval_episodes=1, eval_freq=7, verbose=0, warn=False)

@@ -76,7 +76,7 @@ class TestUpdates:
     def test_random_decisions_are_made_up_for_only_once(self, counted):
         updates, _, agent = counted(25)
         updates.clear()
-        agent.learn(25)  # counts decisions anew, with random ones first
+        agent.learn(25)  # counts decisions from 0, with random ones first
         assert updates == dict.fromkeys(range(21, 26), 1)
 
 

@@ -15,7 +15,10 @@ def test_nothing_to_do_where_dm_control_is_installed(dream_agents_command):
 def test_the_stand_in_is_a_wheel_that_pip_installs_and_that_explains_itself(tmp_path):
     wheel = write_absent_labmaze(tmp_path)
     target = tmp_path / "site"
-    install = [*("-m", "pip", "install", "-q", "--no-index", "--no-deps", "--target", str(target)), str(wheel)]
+    install = [
+        *("-m", "pip", "install", "-q", "--no-index", "--no-deps", "--target", str(target)),
+        str(wheel),
+    ]
     subprocess.run([sys.executable, *install], check=True, timeout=120)
     assert (target / "labmaze-1.0.6+absent.dist-info").is_dir()
     spec = importlib.util.spec_from_file_location("labmaze", target / "labmaze" / "__init__.py")

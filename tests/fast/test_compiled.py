@@ -1,4 +1,4 @@
-"""Decisions that were compiled: the results of the others, and never those of old weights or another planner."""
+"""Decisions that were compiled: the results of the others, and never an old weight's or another planner's."""
 
 import copy
 import os
@@ -33,7 +33,7 @@ def plain(saved):
 
 
 def decide(agent, observations, decisions=4, deterministic=True):
-    """Actions and states of a few decisions, one environment starting anew among them."""
+    """Actions and states of a few decisions, one environment starting again among them."""
     state, results = None, []
     for decision in range(decisions):
         starts = np.array([decision == 0, False, decision == 2])

@@ -1,4 +1,4 @@
-"""What the DMControl environments promise beside what every environment does. dm_control itself is the reference."""
+"""What the DMControl environments add to what every environment promises. dm_control itself is the reference."""
 
 import numpy as np
 import pytest

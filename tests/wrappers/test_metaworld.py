@@ -1,4 +1,4 @@
-"""What the Meta-World environments promise beside what every environment does. Meta-World's own are the reference."""
+"""What the Meta-World environments add to what every environment promises. Meta-World's own are the reference."""
 
 import json
 import os

@@ -80,7 +80,7 @@ def test_unknown_name_tells_the_nearest(use, entry: Path, embedded: Path) -> Non
 def test_names_do_not_lead_out_of_the_zoo(
     name: str, entry: Path, embedded: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """There is an entry beside the package's; only as a path from the working folder would it be found."""
+    """There is an entry next to the package's; only as a path from the working folder would it be found."""
     shutil.copytree(entry, embedded.parent / "outside")
     embed(entry, embedded, "group/x")
     (tmp_path / "working" / "folder").mkdir(parents=True)

@@ -1,7 +1,7 @@
 """What the tasks reward, as functions of what the simulator measures.
 
 Heights and distances are in metres, velocities in metres a second along x, where the robots look. The bounds
-are those of TD-MPC2 (Hansen et al., 2024). Its linear tolerances all reach 0 where the quantity is 0, hence
+are TD-MPC2's (Hansen et al., 2024). Its linear tolerances all reach 0 where the quantity is 0, hence
 `ramp`.
 """
 

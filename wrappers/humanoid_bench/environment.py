@@ -39,7 +39,7 @@ class HumanoidBenchEnv(RenderedEnv, gym.utils.EzPickle):
     :param width: of rendered images, in pixels
     :param camera: name or number of the camera; by default the benchmark's for the task
     :raises ValueError: if there is no such robot, task, geometry, render mode or camera, the size of images is
-        not positive, or the robot's or the task's sizes are not those of the model
+        not positive, or the robot's or the task's sizes are not the model's
     :raises AssetsUnavailableError: if the official files are neither there nor to be had
     """
 

@@ -34,7 +34,7 @@ def official_folder() -> Path:
     The environment variable `DREAM_AGENTS_HUMANOID_BENCH` names it: ``humanoid_bench/assets`` of a clone, whose
     files have to be there and may be changed. Where it is unset, the files that the environments need (19 MB)
     are in the user's cache, where those that are missing or damaged are downloaded. Of the cache, only files with
-    the right SHA-256 checksums are used: those of commit 791405f of HumanoidBench's repository.
+    the right SHA-256 checksums are used, as in commit 791405f of HumanoidBench's repository.
 
     :raises AssetsUnavailableError: if the variable names no such folder, or a file cannot be downloaded
     """

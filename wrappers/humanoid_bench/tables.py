@@ -42,13 +42,13 @@ def read_table(robot: str, folder: Path = FOLDER) -> Table:
 
 
 def _with_bodies(base: list[Table], more: list[Table]) -> list[Table]:
-    """Return the bodies of both, where those of `more` replace others of the same name."""
+    """Return the bodies of both, where `more`'s replace others of the same name."""
     bodies = {body["name"]: body for body in base}
     return list((bodies | {body["name"]: body for body in more}).values())
 
 
 def _with_actuators(base: list[Table], more: list[Table]) -> list[Table]:
-    """Return the actuators of both in order: those of `more` stand after the one they name, or at the end."""
+    """Return the actuators of both in order: `more`'s stand after the one they name, or at the end."""
     actuators = list(base)
     for actuator in more:
         actuator = dict(actuator)

@@ -1,4 +1,4 @@
-"""What HumanoidBench's environments promise beside what every environment does: sizes, episodes, resets, errors."""
+"""What HumanoidBench's environments add to what every environment promises: sizes, episodes, resets, errors."""
 
 import copy
 import os
@@ -22,7 +22,7 @@ TASKS = (
 )
 SIZES = {"h1": (51, 19), "h1hand": (151, 61)}
 MORE_NUMBERS = {"reach": 6, "sit_hard": 13, "balance_simple": 13, "balance_hard": 26}
-"""In the observation beside the robot's qpos and qvel: hand and goal, or bodies that move."""
+"""In the observation, with the robot's qpos and qvel: hand and goal, or bodies that move."""
 NEVER_END = ("crawl", "reach")
 every_id = pytest.mark.parametrize("id", ALL)
 

@@ -15,7 +15,7 @@ from dream_agents.wrappers.humanoid_bench.tasks import Marker, Task
 
 
 class Push(Task):
-    """Push a box along x to a line that is drawn anew in every episode."""
+    """Push a box along x to a line that is drawn in every episode."""
 
     name = "push"
     target = 30.0
@@ -84,7 +84,7 @@ def test_a_new_task_can_be_made_by_make_env():
 def test_success_once_the_return_has_reached_the_target(push):
     put(push, load_x=3, goal_x=1)  # 10 a decision; the target is 30
     assert [push.step(np.zeros(19))[4]["success"] for _ in range(4)] == [False, False, True, True]
-    put(push, load_x=0.6, goal_x=9)  # no more reward, and the return begins anew
+    put(push, load_x=0.6, goal_x=9)  # no more reward, and the return begins again
     assert not push.step(np.zeros(19))[4]["success"]
     put(push, load_x=3, goal_x=1)
     push.step(np.zeros(19))

@@ -9,7 +9,7 @@ from dream_agents.wrappers.humanoid_bench.tasks.base import Marker, Task, Terms
 
 
 class Reach(Task):
-    """Bring the left hand to a point that is drawn anew in every episode."""
+    """Bring the left hand to a point that is drawn in every episode."""
 
     name = "reach"
     target = 12000.0
