@@ -26,7 +26,7 @@ raise ImportError(
 
 
 def setup() -> None:
-    """Install what pip can't on Python 3.13 and newer, dm-control without its mazes; elsewhere there is nothing to do."""
+    """Install what pip can't on Python 3.13 and newer: dm-control without its mazes. Elsewhere, do nothing."""
     missing = [name for name in ("dm_control", "shimmy") if importlib.util.find_spec(name) is None]
     if not missing:
         say(f"nothing to do: dm-control {importlib.metadata.version('dm-control')} is installed")
