@@ -84,11 +84,11 @@ class Page:
         colors = {"before": _GREY, "after": _BLUE, "chosen": _ORANGE, "imagined": _BLUE, "simulator": _ORANGE}
         series = [uplot.Series(label="")]
         for name in names:
-            points = {"show": name not in ("return", "chosen"), "size": 8}
+            points = uplot.Series_Points(show=name not in ("return", "chosen"), size=8)
             width = 0 if name in ("before", "after") else 2
             series.append(
                 uplot.Series(label=name, stroke=colors.get(name, _BLUE), width=width, points=points)
-            )  # type: ignore[typeddict-item]
+            )
         nothing = tuple(np.zeros(1) for _ in range(len(names) + 1))
         scales = {"x": uplot.Scale(time=False)}
         return self._server.gui.add_uplot(nothing, tuple(series), title=title, scales=scales, aspect=1.8)

@@ -6,7 +6,7 @@ import dataclasses
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import gymnasium as gym
 import numpy as np
@@ -18,6 +18,7 @@ from dream_agents.watch.thought import Thought, think
 
 if TYPE_CHECKING:
     from dream_agents.agents.base import WorldModelAgent
+    from dream_agents.agents.sac import SAC
     from dream_agents.planners import Planner
 
 #: decisions between two looks at what the planner thought; working it out takes a few times a decision's own time
@@ -57,12 +58,13 @@ class Session:
     :raises ValueError: if the agent has no planner, or the environment no MuJoCo simulation
     """
 
-    def __init__(self, model: WorldModelAgent, make: Callable[[], gym.Env[Any, Any]], seed: int = 0):
-        if not hasattr(model, "planner"):
+    def __init__(self, model: WorldModelAgent | SAC, make: Callable[[], gym.Env[Any, Any]], seed: int = 0):
+        if not _plans(model):
             raise ValueError(
                 f"{type(model).__name__} has no world model to look into; choose an agent that plans"
             )
-        self.model, self.seed = model, seed
+        self.model: WorldModelAgent = model
+        self.seed = seed
         self.planner: Planner = model.planner
         self.env = make()
         self._simulation = simulation_of(self.env)
@@ -183,6 +185,10 @@ class Session:
         """Close both environments."""
         self.env.close()
         self.twin.close()
+
+
+def _plans(model: WorldModelAgent | SAC) -> TypeGuard[WorldModelAgent]:
+    return hasattr(model, "planner")
 
 
 def _part(memory: Any, owner: str) -> dict[str, torch.Tensor]:

@@ -33,10 +33,10 @@ def shapes_of(model: Any) -> list[Shape]:
             continue
         vertices, faces = mesh
         rotated = vertices @ _matrix(model.geom_quat[geom]).T + model.geom_pos[geom]
-        color = tuple(int(255 * c) for c in rgba[:3])
-        shapes.append(
-            Shape(int(model.geom_bodyid[geom]), rotated.astype(np.float32), faces, color, float(rgba[3]))
-        )  # type: ignore[arg-type]
+        red, green, blue = (int(255 * c) for c in rgba[:3])
+        vertices = rotated.astype(np.float32)
+        body = int(model.geom_bodyid[geom])
+        shapes.append(Shape(body, vertices, faces, (red, green, blue), float(rgba[3])))
     return shapes
 
 

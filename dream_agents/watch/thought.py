@@ -71,13 +71,13 @@ def think(
     """
     before, after = _candidates(model, planner, z, memory, episode_start, plan, generator)
     horizon = getattr(planner, "horizon", len(after))
-    imagined = [_imagined(model, z, actions, horizon) for actions in (before, after)]
+    first, improved = (_imagined(model, z, actions, horizon) for actions in (before, after))
     distance = (after[0, 0] - plan.action[0]).square().sum(-1)  # [N]
     # Several may begin with the executed action, once clamped: of these the one of the largest return.
     nearest = distance <= distance.min() + 1e-9
-    returns = torch.as_tensor(imagined[1].returns, device=nearest.device)
+    returns = torch.as_tensor(improved.returns, device=nearest.device)
     chosen = int(returns.masked_fill(~nearest, -torch.inf).argmax())
-    return Thought(*imagined, chosen, _numpy(plan.action[0]))
+    return Thought(first, improved, chosen, _numpy(plan.action[0]))
 
 
 def _candidates(
