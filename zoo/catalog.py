@@ -169,6 +169,8 @@ def _unknown(name: str) -> UnknownNameError:
         "A path must lead to an entry's folder or to a .pt file of TD-MPC2 or BMPC."
     )
     id = _environment_id(name)
+    if id is not None:
+        hint = _entries_nearby(id)
     published = [entry.name for entry in official.entries().values() if entry.environment == id]
     if published:
         hint = (
@@ -176,3 +178,17 @@ def _unknown(name: str) -> UnknownNameError:
             "`dream_agents.zoo.load(name)` downloads."
         )
     return UnknownNameError("zoo entry", name, [*known, *sorted(environments)], hint)
+
+
+def _entries_nearby(id: str) -> str:
+    """What to say of an environment without an entry: which entries its suite has."""
+    from dream_agents.wrappers import resolve
+
+    suite = resolve(id)[0]
+    nearby = [
+        f"{entry.card.name} ({entry.card.environment})"
+        for entry in map(_embedded, embedded_names())
+        if resolve(entry.card.environment)[0] is suite
+    ]
+    there_are = f"Entries of the same suite: {', '.join(nearby)}." if nearby else "Its suite has no entry yet."
+    return f'{there_are} Train one: `dream_agents.DreamMPC("{id}").learn()`.'

@@ -63,6 +63,13 @@ def test_environment_names_its_best_entry(entry: Path, embedded: Path) -> None:
         zoo.card("MountainCarContinuous-v0")
 
 
+def test_an_environment_without_an_entry_names_its_suites_entries() -> None:
+    with pytest.raises(UnknownNameError, match=r"same suite: .*dream_mpc-walker-walk \(dmc_walker-walk-v0\)"):
+        zoo.load("dmc_fish-swim-v0")
+    with pytest.raises(UnknownNameError, match=r'Train one: .*DreamMPC\("humanoid_h1-run-v0"\)'):
+        zoo.load("humanoid_h1-run-v0")
+
+
 @pytest.mark.parametrize("use", [zoo.load, zoo.card, zoo.verify, zoo.load_world_model])
 def test_unknown_name_tells_the_nearest(use, entry: Path, embedded: Path) -> None:
     embed(entry, embedded, "tdmpc2-pendulum")
