@@ -65,7 +65,7 @@ def test_environment_names_its_best_entry(entry: Path, embedded: Path) -> None:
 
 def test_an_environment_without_an_entry_names_its_suites_entries() -> None:
     with pytest.raises(UnknownNameError, match=r"same suite: .*dream_mpc-walker-walk \(dmc_walker-walk-v0\)"):
-        zoo.load("dmc_fish-swim-v0")
+        zoo.load("dmc_lqr-lqr_2_1-v0")
     with pytest.raises(UnknownNameError, match=r'Train one: .*DreamMPC\("humanoid_h1-run-v0"\)'):
         zoo.load("humanoid_h1-run-v0")
 
