@@ -190,5 +190,7 @@ def _entries_nearby(id: str) -> str:
         for entry in map(_embedded, embedded_names())
         if resolve(entry.card.environment)[0] is suite
     ]
-    there_are = f"Entries of the same suite: {', '.join(nearby)}." if nearby else "Its suite has no entry yet."
+    there_are = (
+        f"Entries of the same suite: {', '.join(nearby)}." if nearby else "Its suite has no entry yet."
+    )
     return f'{there_are} Train one: `dream_agents.DreamMPC("{id}").learn()`.'

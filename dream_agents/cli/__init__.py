@@ -8,7 +8,20 @@ import gymnasium as gym
 import typer
 from typer.core import TyperGroup
 
-from dream_agents.cli import agents, bench, demo, envs, eval, planners, plot, setup, train, watch, zoo
+from dream_agents.cli import (
+    agents,
+    bench,
+    demo,
+    envs,
+    eval,
+    experiment,
+    planners,
+    plot,
+    setup,
+    train,
+    watch,
+    zoo,
+)
 from dream_agents.cli.console import say
 from dream_agents.wrappers import AssetsUnavailableError, RenderingUnavailableError
 
@@ -80,6 +93,7 @@ _COMMANDS = (
 )
 for _command in _COMMANDS:
     app.command()(_command)
+app.add_typer(experiment.app, name="experiment")
 app.add_typer(zoo.app, name="zoo")
 
 

@@ -1,0 +1,212 @@
+"""What an experiment's engine has to do: runs to train and evaluate, each in a folder of its own."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from dream_agents.experiments.spec import AgentVariant, Experiment, PlannerVariant
+from dream_agents.runs import CHECKPOINTS, FINAL, RunSettings
+
+#: folder of the runs, and of their evaluations, in the experiment's folder
+RUNS, EVALUATIONS = "runs", "evaluations"
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """An agent on a task with a seed: trained, if it has to be, then evaluated with each planner.
+
+    :param experiment: what it belongs to
+    :param variant: the agent
+    :param task: id of the environment
+    :param seed: of the run; of a trained model's evaluations there is only one, 0
+    :param folder: the experiment's
+    """
+
+    experiment: Experiment
+    variant: AgentVariant
+    task: str
+    seed: int
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        """The name of its folders."""
+        return "/".join((_plain(self.variant.name), _plain(self.task), str(self.seed)))
+
+    @property
+    def run(self) -> Path:
+        """The run's folder, as ``dream-agents train`` makes it."""
+        return self.folder / RUNS / self.name
+
+    @property
+    def source(self) -> str:
+        """What is evaluated: the run's folder, or the trained model."""
+        return self.variant.model or str(self.run)
+
+    @property
+    def planners(self) -> list[PlannerVariant]:
+        """The planners that evaluate it."""
+        wanted = self.variant.planners
+        return [
+            planner for name, planner in self.experiment.planners.items() if wanted is None or name in wanted
+        ]
+
+    @property
+    def action_repeat(self) -> int:
+        """Frames a decision."""
+        from dream_agents.wrappers import describe
+
+        return describe(self.task).action_repeat or 1
+
+    @property
+    def settings(self) -> RunSettings | None:
+        """What the run is asked for; None for a trained model."""
+        if self.variant.agent is None:
+            return None
+        repeat, evaluation = self.action_repeat, self.experiment.evaluation
+        return RunSettings(
+            env=self.task,
+            agent=self.variant.agent,
+            decisions=max(1, self.experiment.frames // repeat),
+            seed=self.seed,
+            model_size=self.variant.model_size,
+            planner=self.variant.planner,
+            eval_every=evaluation.every_frames // repeat,
+            eval_episodes=evaluation.every_episodes,
+            checkpoint_every=max(1, self.experiment.checkpoint_frames // repeat),
+            options=tuple(f"{name}={value}" for name, value in self.variant.options.items()),
+        )
+
+    # --------------------------------------------------------------------------- commands
+
+    def training(self) -> list[str] | None:
+        """Words of ``dream-agents`` that train it, or go on; None where it is trained."""
+        if self.is_trained():
+            return None
+        settings = self.settings
+        assert settings is not None
+        if (self.run / "args.json").is_file():
+            return ["train", "--resume", "--out", str(self.run), "--decisions", str(settings.decisions)]
+        words = ["train", settings.env, "--agent", settings.agent, "--out", str(self.run)]
+        for name in (
+            "decisions",
+            "seed",
+            "model_size",
+            "planner",
+            "eval_every",
+            "eval_episodes",
+            "checkpoint_every",
+        ):
+            value = getattr(settings, name)
+            if value is not None:
+                words += [f"--{name.replace('_', '-')}", str(value)]
+        for option in settings.options:
+            words += ["--set", option]
+        return words
+
+    def evaluations(self) -> Iterator[list[str]]:
+        """Words of ``dream-agents`` that evaluate it, or go on, for each planner that has not finished."""
+        for planner in self.planners:
+            if not self.is_evaluated(planner):
+                yield self._evaluation(planner)
+
+    def _evaluation(self, planner: PlannerVariant) -> list[str]:
+        evaluation = self.experiment.evaluation
+        words = ["eval", self.source, "--episodes", str(evaluation.episodes), "--seed", str(evaluation.seed)]
+        if self.variant.model is not None:
+            words += ["--env", self.task]
+        if evaluation.n_envs is not None:
+            words += ["--n-envs", str(evaluation.n_envs)]
+        if planner.planner is not None:
+            words += ["--planner", planner.planner]
+        for name, value in planner.options.items():
+            words += ["--set", f"{name}={value}"]
+        return [*words, "--no-subproc", "--out", str(self.evaluation_folder(planner))]
+
+    # ------------------------------------------------------------------------ what there is
+
+    def evaluation_folder(self, planner: PlannerVariant) -> Path:
+        """Where the evaluation with a planner goes."""
+        return self.folder / EVALUATIONS / self.name / _plain(planner.name)
+
+    def is_trained(self) -> bool:
+        """Whether the run is finished, or there is nothing to train."""
+        if self.variant.agent is None:
+            return True
+        final = self.run / FINAL
+        if not final.is_file():
+            return False
+        from dream_agents.runs.loading import saved_decisions
+
+        settings = self.settings
+        assert settings is not None
+        return saved_decisions(final) >= settings.decisions
+
+    def result(self, planner: PlannerVariant) -> dict[str, Any] | None:
+        """What the evaluation with a planner has found so far, as ``dream-agents eval`` writes it; None for nothing."""
+        path = self.evaluation_folder(planner) / "results.json"
+        if not path.is_file():
+            return None
+        results: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["results"]
+        return results[0] if results else None
+
+    def is_evaluated(self, planner: PlannerVariant) -> bool:
+        """Whether the evaluation with a planner is finished."""
+        found = self.result(planner)
+        return found is not None and len(found["returns"]) >= self.experiment.evaluation.episodes
+
+    def is_done(self) -> bool:
+        """Whether there is nothing left to do."""
+        return self.is_trained() and all(self.is_evaluated(planner) for planner in self.planners)
+
+    def drop_outdated_evaluations(self) -> None:
+        """Remove evaluations of a run that has not ended yet: they are an earlier, shorter run's."""
+        if not self.is_trained():
+            shutil.rmtree(self.folder / EVALUATIONS / self.name, ignore_errors=True)
+
+    def has_checkpoint(self) -> bool:
+        """Whether the run has something to go on from."""
+        return any((self.run / CHECKPOINTS).glob("checkpoint_*"))
+
+
+def jobs_of(experiment: Experiment, folder: Path) -> list[Job]:
+    """All that an experiment has to do, seed by seed, so that every agent has one seed before any has two.
+
+    :param folder: the experiment's
+    :raises ValueError: for unknown tasks, agents, planners and options, before anything starts
+    """
+    jobs = []
+    trained = [variant for variant in experiment.agents.values() if variant.agent is not None]
+    ready = [variant for variant in experiment.agents.values() if variant.agent is None]
+    jobs += [Job(experiment, variant, task, 0, folder) for variant in ready for task in experiment.tasks]
+    for seed in experiment.seeds:
+        for task in experiment.tasks:
+            jobs += [Job(experiment, variant, task, seed, folder) for variant in trained]
+    return jobs
+
+
+def check_names(jobs: list[Job]) -> None:
+    """Find unknown names before anything starts; `dream-agents experiment run` checks options, too.
+
+    :raises ValueError: for unknown tasks, agents and planners
+    """
+    from dream_agents.registry import agents, planners
+    from dream_agents.wrappers import describe
+
+    for job in jobs:
+        describe(job.task)
+        if job.variant.agent is not None:
+            agents.get(job.variant.agent)
+        for planner in job.planners:
+            if planner.planner is not None:
+                planners.get(planner.planner)
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_.,=-]", "_", name)
