@@ -131,10 +131,7 @@ class GaussianDreamerBackbone(DreamerBackbone):
 
 
 class PlaNetBackbone(GaussianDreamerBackbone):
-    """PlaNet as the paper of Dream-MPC used it (Table 16): the same world model, whose rewards are all there is.
-
-    A planner that needs a policy or a value has nothing to plan with.
-    """
+    """PlaNet as the paper of Dream-MPC used it (Table 16): the same world model, without a policy and values."""
 
     config_class: ClassVar[type] = PlaNetConfig
     model_defaults: ClassVar[Mapping[str, Any]] = {"embedding": 1024, "activation": "relu"}
@@ -142,3 +139,16 @@ class PlaNetBackbone(GaussianDreamerBackbone):
         **GaussianDreamerBackbone.agent_defaults,
         "learning_rate": 1e-3,
     }
+
+    @staticmethod
+    def planner_options(planner: str, obs_type: str) -> dict[str, Any]:
+        """None: planners have PlaNet's defaults.
+
+        :raises ValueError: for the built-in planners that ask for the policy or the values, which are not trained
+        """
+        if planner in ("policy", "mppi", "dream", "adaptive", "policy+grad"):
+            raise ValueError(
+                f'planner="{planner}" needs a policy, and the backbone "planet" trains none; use planner="cem" or "grad", '
+                'or the backbone "dreamer_gaussian"'
+            )
+        return {}
