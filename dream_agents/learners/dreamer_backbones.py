@@ -148,7 +148,7 @@ class PlaNetBackbone(GaussianDreamerBackbone):
         """
         if planner in ("policy", "mppi", "dream", "adaptive", "policy+grad"):
             raise ValueError(
-                f'planner="{planner}" needs a policy, and the backbone "planet" trains none; use planner="cem" or "grad", '
-                'or the backbone "dreamer_gaussian"'
+                f'planner="{planner}" needs a policy, and the backbone "planet" trains none; use planner="cem" or '
+                '"grad", or the backbone "dreamer_gaussian"'
             )
         return {}

@@ -75,7 +75,7 @@ def test_each_default_can_be_overridden(backbone, keyword, value):
 
 
 def test_network_of_table_16():
-    """Embedding 1024, one frame, a plain GRU cell of 200, layers of 200: 4 in the actor, 2 for rewards, 3 for values."""
+    """Embedding 1024, one frame, a plain GRU cell, layers of 200: 4 in the actor, 2 for rewards, 3 for values."""
     model = GaussianDreamerBackbone.build_world_model((3, 64, 64), 6, "paper", 0.99)
     shapes = {name: tuple(p.shape) for name, p in model.named_parameters() if not name.startswith("target_")}
     assert not any("ln" in name for name in shapes)
@@ -167,7 +167,7 @@ def test_planet_learns_a_world_model_only():
     changed = {name for name, p in agent.world_model.named_parameters() if not torch.equal(p, before[name])}
     learned = ("coder", "rssm", "reward_head", "termination_head")
     assert changed and all(name.startswith(learned) for name in changed)
-    with pytest.raises(ValueError, match='planner="dream" needs a policy.*use planner="cem"'):
+    with pytest.raises(ValueError, match=r'planner="dream" needs a policy.*use planner="cem"'):
         DreamMPC("Pendulum-v1", backbone="planet", **SMALL)
 
 
