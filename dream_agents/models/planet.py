@@ -6,6 +6,7 @@ Shapes: D deterministic, S stochastic, E embedding, Z = D + S.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 
 import torch
 import torch.nn as nn
@@ -17,7 +18,7 @@ from dream_agents.models.rssm import RSSM
 from dream_agents.models.stochastic import StochasticState
 
 #: activation functions by name
-ACTIVATIONS = {"elu": F.elu, "relu": F.relu}
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"elu": F.elu, "relu": F.relu}
 #: height and width of images
 IMAGE_SIZE = 64
 
