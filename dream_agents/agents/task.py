@@ -184,9 +184,9 @@ def make_action_noise(noise: ActionNoise | float | None, space: spaces.Space[Any
     :param space: the action space
     :raises ValueError: for a number below 0
     """
-    if not isinstance(noise, Real):
+    if not isinstance(noise, int | float | np.number):
         return noise
-    if isinstance(noise, bool) or noise < 0:
+    if isinstance(noise, bool) or not 0 <= noise < np.inf:
         raise ValueError(
             f"action_noise={noise!r} must be a standard deviation of at least 0, an ActionNoise of Stable-Baselines3 "
             "or None"

@@ -171,9 +171,11 @@ class DreamerLearner(Learner):
         """
         optimizer, parameters = self.optimizers[name], self._parameters[name]
         optimizer.zero_grad()
-        outputs, gradients = [loss], [None]
+        outputs: list[Tensor] = [loss]
+        gradients: list[Tensor | None] = [None]
         if through is not None:
-            outputs, gradients = [loss, through[0]], [None, through[1]]
+            outputs.append(through[0])
+            gradients.append(through[1])
         torch.autograd.backward(outputs, gradients, inputs=[*parameters, *also])
         limit = self.config.model_clip_norm if name == "model" else self.config.actor_clip_norm
         norm = nn.utils.clip_grad_norm_(parameters, limit)
