@@ -177,6 +177,7 @@ class Backbone(ABC):
 
         :param planner: name in ``registry.planners``
         :param obs_type: what the agent observes, "state" or "pixels"
+        :raises ValueError: for a planner that has nothing to plan with in this world model
         """
         return {}
 
