@@ -38,8 +38,9 @@ backbones: Registry[Any] = Registry(
     {
         "tdmpc2": "dream_agents.learners.tdmpc2:TDMPC2Backbone",
         "bmpc": "dream_agents.learners.bmpc:BMPCBackbone",
-        "dreamer": "dream_agents.learners.dreamer:DreamerBackbone",
-        "dreamer_gaussian": "dream_agents.learners.dreamer:GaussianDreamerBackbone",
+        "dreamer": "dream_agents.learners.dreamer_backbones:DreamerBackbone",
+        "dreamer_gaussian": "dream_agents.learners.dreamer_backbones:GaussianDreamerBackbone",
+        "planet": "dream_agents.learners.dreamer_backbones:PlaNetBackbone",
     },
 )
 """Backbone classes: a world model with its learner."""

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from dream_agents import BMPC, TDMPC2, DreamMPC
+from dream_agents import BMPC, TDMPC2, DreamerV3, DreamMPC
 from dream_agents.cli.options import agent_keywords, parse_assignments
 from dream_agents.cli.signatures import keywords_of
 from dream_agents.models.dreamer import DREAMER_SIZES
@@ -18,12 +18,21 @@ AGENTS = {
     "BMPC (Table 6)": ("bmpc", BMPC, {}),
     "Dream-MPC (Table 7)": ("dream_mpc", DreamMPC, {"backbone": "tdmpc2"}),
     "Dream-MPC on Dreamer (Table 16)": ("dream_mpc", DreamMPC, {"backbone": "dreamer_gaussian"}),
+    "Dreamer (Table 16)": ("dreamer", DreamerV3, {"backbone": "dreamer_gaussian"}),
+    "PlaNet (Table 16)": ("dream_mpc", DreamMPC, {"backbone": "planet", "planner": "cem"}),
+    "Hybrid Grad-MPC (Table 16)": (
+        "dream_mpc",
+        DreamMPC,
+        {"backbone": "dreamer_gaussian", "planner": "policy+grad"},
+    ),
 }
 WHERE = {
     "planner_kwargs": lambda agent: vars(agent.planner),
     "training_planner_kwargs": lambda agent: vars(agent.training_planner or agent.planner),
     "learner_kwargs": lambda agent: vars(agent.learner_config),
-    "model_kwargs": lambda agent: {k: v.default for k, v in keywords_of(type(agent.world_model)).items()},
+    "model_kwargs": lambda agent: (
+        {k: v.default for k, v in keywords_of(type(agent.world_model)).items()} | agent.model_kwargs
+    ),
 }
 
 
@@ -60,8 +69,11 @@ def test_value_of_the_paper_is_the_default(title: str, cell: str, made) -> None:
     if cell.endswith("of every `model_size`"):
         assert agent.world_model.num_values == 2
         return
-    backbone = [f"backbone={name}" for name in AGENTS[title][2].values()]
-    keywords = agent_keywords(AGENTS[title][0], [*assignments, *backbone])  # it can be set
+    chosen = AGENTS[title][2]
+    backbone = [f"backbone={chosen['backbone']}"] if chosen else []
+    keywords = agent_keywords(
+        AGENTS[title][0], [*assignments, *backbone], chosen.get("planner")
+    )  # it can be set
     for keyword, value in keywords.items():
         if keyword in ("backbone", "buffer_size"):  # a smaller buffer was made above
             continue

@@ -15,7 +15,7 @@ from dream_agents.registry import PluginError, UnknownNameError, suites
 from dream_agents.registry.environments import register_suite
 from dream_agents.wrappers.base import Suite, Task
 from dream_agents.wrappers.info import EnvInfo, task_info
-from dream_agents.wrappers.pixels import IMAGE_SIZE, observe_pixels
+from dream_agents.wrappers.pixels import FRAME_STACK, IMAGE_SIZE, observe_pixels
 from dream_agents.wrappers.spaces import (
     keep_observation,
     normalize,
@@ -40,6 +40,7 @@ def make_env(
     obs_type: str = "state",
     seed: int | None = None,
     normalized: bool = True,
+    frame_stack: int = FRAME_STACK,
     **options: Any,
 ) -> gym.Env[Any, Any]:
     """Make an environment: flat float32 observation or images, action in ``Box(-1, 1, (A,), float32)``.
@@ -61,6 +62,7 @@ def make_env(
         reproducible; `reset` without a seed continues the stream
     :param normalized: False keeps the environment's own actions, and its observations as far as Stable-Baselines3 can
         store them. An agent's `predict` acts in either.
+    :param frame_stack: frames in an observation of pixels
     :param options: keyword arguments of the environment
     :raises UnknownNameError: (a `ValueError`) if no environment has that name
     :raises ValueError: if `obs_type` is unknown, or the environment's spaces cannot be brought into form
@@ -77,7 +79,7 @@ def make_env(
     else:
         env = _ready_made(id, render_mode, options)
     _check_reset(env)
-    env = _in_form(env, obs_type, normalized)
+    env = _in_form(env, obs_type, normalized, frame_stack)
     if seed is not None:
         env.reset(seed=seed)
         env.action_space.seed(seed)
@@ -209,10 +211,10 @@ def _suites() -> Iterator[Suite]:
         yield suite
 
 
-def _in_form(env: gym.Env[Any, Any], obs_type: str, normalized: bool) -> gym.Env[Any, Any]:
+def _in_form(env: gym.Env[Any, Any], obs_type: str, normalized: bool, frame_stack: int) -> gym.Env[Any, Any]:
     """Bring an environment into the agents' form, or only what it observes as far as that is needed."""
     if obs_type == "pixels":
-        env = observe_pixels(env)
+        env = observe_pixels(env, frame_stack)
         return with_native_spaces(normalize_action(env), env) if normalized else env
     return normalize(env) if normalized else with_native_spaces(keep_observation(env), env, False)
 

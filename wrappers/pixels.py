@@ -13,7 +13,7 @@ from dream_agents.wrappers.spaces import is_image
 IMAGE_SIZE = 64
 """Height and width of an observed image, in pixels."""
 FRAME_STACK = 3
-"""Images in an observation."""
+"""Images in an observation, unless another number is asked for."""
 
 
 class StackedChannels(gym.ObservationWrapper[Any, Any, Any], gym.utils.RecordConstructorArgs):
@@ -38,19 +38,22 @@ class StackedChannels(gym.ObservationWrapper[Any, Any, Any], gym.utils.RecordCon
         return images
 
 
-def observe_pixels(env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
-    """Return `env` observing the last three frames, uint8 ``Box(0, 255, (9, 64, 64))``.
+def observe_pixels(env: gym.Env[Any, Any], frame_stack: int = FRAME_STACK) -> gym.Env[Any, Any]:
+    """Return `env` observing the last frames, of three uint8 ``Box(0, 255, (9, 64, 64))``.
 
     A frame is what `env.render` shows after a decision, channels first; the newest comes last. At an episode's
     start the first one fills the stack.
 
     :param env: an environment made with ``render_mode="rgb_array"``. Images of another size are resized, which
         needs opencv. One that observes images of its own, a uint8 `Box` with three dimensions, is returned as it is.
-    :raises ValueError: if the environment was made with another render mode
+    :param frame_stack: frames in an observation
+    :raises ValueError: if the environment was made with another render mode, and for less than one frame
     :raises gymnasium.error.DependencyNotInstalled: if images have to be resized and opencv is missing
     """
     if is_image(env.observation_space):
         return env
+    if frame_stack < 1:
+        raise ValueError(f"frame_stack={frame_stack}: an observation of pixels has at least 1 frame")
     space = env.observation_space
     if env.render_mode != "rgb_array" and isinstance(space, Box) and len(space.shape) == 3:
         check_image(space)
@@ -64,7 +67,7 @@ def observe_pixels(env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
     assert shape is not None
     if shape[:2] != (IMAGE_SIZE, IMAGE_SIZE):
         env = gym.wrappers.ResizeObservation(env, (IMAGE_SIZE, IMAGE_SIZE))
-    return StackedChannels(gym.wrappers.FrameStackObservation(env, FRAME_STACK))
+    return StackedChannels(gym.wrappers.FrameStackObservation(env, frame_stack))
 
 
 def check_image(space: gym.Space[Any]) -> None:

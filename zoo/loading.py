@@ -18,7 +18,7 @@ from dream_agents.zoo.fetching import fetch
 from dream_agents.zoo.reading import locate_weights, read_entry
 from dream_agents.zoo.sources import is_address
 from dream_agents.zoo.tdmpc2_import import PublicCheckpoint, load_tdmpc2_state_dict
-from dream_agents.zoo.weights import build_world_model, make_size
+from dream_agents.zoo.weights import build_world_model, make_size, network_options
 
 if TYPE_CHECKING:
     from stable_baselines3.common.type_aliases import GymEnv
@@ -222,7 +222,7 @@ def _read_entry(name_or_path: str | Path) -> _Source:
         fixed={
             "backbone": card.backbone,
             "model_size": make_size(card.backbone, network.model_size),
-            "model_kwargs": network.options,
+            "model_kwargs": network_options(network, card.backbone),
             "episodic": network.episodic,
             "obs_type": card.obs_type,
         },

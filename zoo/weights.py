@@ -81,12 +81,23 @@ def make_size(backbone: str, model_size: Mapping[str, int]) -> Any:
         raise ZooError(f"network.model_size = {dict(model_size)} can't be used: {error}") from error
 
 
+def network_options(network: Network, backbone: str) -> dict[str, Any]:
+    """Options of a card's networks, with what cards of earlier versions leave out.
+
+    :raises ZooError: for networks that this version does not have
+    """
+    try:
+        return get_backbone(backbone).complete_model_kwargs(network.options)
+    except Exception as error:  # the backbone may be a stranger's
+        raise ZooError(f"network.options = {network.options} can't be used: {error}") from error
+
+
 def build_world_model(network: Network, backbone: str) -> WorldModel:
     """Make the networks of a card, on PyTorch's current default device.
 
     :raises ZooError: if they can't be made
     """
-    size = make_size(backbone, network.model_size)
+    size, options = make_size(backbone, network.model_size), network_options(network, backbone)
     try:
         return get_backbone(backbone).build_world_model(
             network.obs_shape,
@@ -94,7 +105,7 @@ def build_world_model(network: Network, backbone: str) -> WorldModel:
             model_size=size,
             discount=network.discount,
             episodic=network.episodic,
-            **network.options,
+            **options,
         )
     except Exception as error:  # sizes and options are a stranger's, and may fail anywhere in the networks
         raise ZooError(

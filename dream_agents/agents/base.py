@@ -30,6 +30,7 @@ from dream_agents.agents.task import (
     check_numbers,
     check_obs_type,
     discount_from_episode_length,
+    make_action_noise,
     make_config,
 )
 from dream_agents.agents.updating import UpdatingAgent
@@ -73,7 +74,7 @@ class WorldModelAgent(PlannerRoles, UpdatingAgent):
     :param model_size: a size of the backbone, e.g. "1M" or "5M"
     :param model_kwargs: further keyword arguments of the backbone's networks
     :param learner_kwargs: hyperparameters of the backbone's learner, e.g. ``{"autocast": "bfloat16"}``
-    :param obs_type: "state", or "pixels" for the last three frames
+    :param obs_type: "state", or "pixels" for the last frames, as many as the backbone has for an observation
     :param env_kwargs: keyword arguments of the environment, where ``env`` is an id
     :param n_envs: environments side by side, where ``env`` is an id
     :param vec_env_cls: "dummy" or "subproc" (a process each), where ``env`` is an id
@@ -87,7 +88,8 @@ class WorldModelAgent(PlannerRoles, UpdatingAgent):
     :param optimize_memory_usage: changes nothing, since observations are stored once in any case
     :param train_freq: decisions of each environment between rounds of updates
     :param gradient_steps: updates a round; -1 for one a decision
-    :param action_noise: added to the planner's action while learning
+    :param action_noise: added to the planner's action while learning, also to what the planner explores by itself: the
+        standard deviation of Gaussian noise on actions of [-1, 1], or noise of Stable-Baselines3
     :param episodic: whether the task can end before its time limit; None asks the environment
     :param not_finite: what NaN or infinity from the environment does: "stop" raises an error that names it, "end" ends
         the episode before that step
@@ -136,7 +138,7 @@ class WorldModelAgent(PlannerRoles, UpdatingAgent):
         gamma: float | None = None,
         train_freq: int | tuple[int, str] = 1,
         gradient_steps: int = -1,
-        action_noise: ActionNoise | None = None,
+        action_noise: ActionNoise | float | None = None,
         replay_buffer_class: type[ReplayBuffer] | None = None,
         replay_buffer_kwargs: dict[str, Any] | None = None,
         optimize_memory_usage: bool = False,
@@ -167,8 +169,18 @@ class WorldModelAgent(PlannerRoles, UpdatingAgent):
             gamma=gamma,
         )
         id = env if isinstance(env, str) else None
-        self.task = TrainingTask(id, obs_type, env_kwargs or {}, n_envs, vec_env_cls, not_finite=not_finite)
-        env = None if env is None else self.task.make(env, monitor_wrapper)
+        self.task = TrainingTask(
+            id,
+            obs_type,
+            env_kwargs or {},
+            n_envs,
+            vec_env_cls,
+            not_finite=not_finite,
+            frame_stack=get_backbone(backbone).frame_stack,
+        )
+        if env is not None:
+            env = self.task.make(env, monitor_wrapper)
+            action_noise = make_action_noise(action_noise, env.action_space)
         if isinstance(
             policy, str
         ):  # Stable-Baselines3 has one name for vectors and another one for dictionaries
@@ -184,7 +196,7 @@ class WorldModelAgent(PlannerRoles, UpdatingAgent):
             gamma=gamma,  # type: ignore[arg-type]
             train_freq=train_freq,
             gradient_steps=gradient_steps,
-            action_noise=action_noise,
+            action_noise=action_noise,  # type: ignore[arg-type]
             replay_buffer_class=self._replay_class(replay_buffer_class, backbone),
             replay_buffer_kwargs=replay_buffer_kwargs,
             policy_kwargs=policy_kwargs,
@@ -199,7 +211,7 @@ class WorldModelAgent(PlannerRoles, UpdatingAgent):
             supported_action_spaces=(spaces.Box,),
         )
         self.backbone_name, self.model_size, self.obs_type = backbone, model_size, obs_type
-        self.model_kwargs, self.episodic = model_kwargs or {}, episodic
+        self.model_kwargs, self.episodic = {**self.backbone.model_defaults, **(model_kwargs or {})}, episodic
         self.learner_config = make_config(self.backbone.config_class, learner_kwargs or {})
         if training_planner is None:
             training_planner = self.default_training_planner(backbone, planner)

@@ -11,6 +11,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
+from stable_baselines3.common.noise import ActionNoise, NormalActionNoise
 from stable_baselines3.common.type_aliases import Schedule
 from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_normalize
 
@@ -48,6 +49,7 @@ class TrainingTask:
     :param seeds_episodes: after a seed, every episode has a seed of its own, so that a resumed run goes on with the
         same episodes; if False, episodes go on in the random stream that a seed begins, as in Stable-Baselines3
     :param not_finite: what NaN or infinity does, "stop" or "end"; see :class:`Watch`
+    :param frame_stack: frames in an observation of pixels
     :param normalized: as for ``make_env``: agents of version 0.1, and agents of a ``make_vec_env``, learned in
         environments with actions in [-1, 1] and observations as vectors
     """
@@ -60,6 +62,7 @@ class TrainingTask:
     seeds_episodes: bool = True
     normalized: bool = False
     not_finite: str = "stop"
+    frame_stack: int = 3
 
     def make(self, env: EnvLike | VecEnv, monitor: bool = True) -> VecEnv:
         """Make the environments of an id, of a function, or around a ``gymnasium.Env``; check and watch them.
@@ -71,8 +74,14 @@ class TrainingTask:
         check_spaces(env)
         return watch(env, self.not_finite)
 
+    @property
+    def form(self) -> dict[str, Any]:
+        """What ``make_env`` has to know of what is observed and of actions."""
+        pixels = {"frame_stack": self.frame_stack} if self.obs_type == "pixels" else {}
+        return {"obs_type": self.obs_type, "normalized": self.normalized} | pixels
+
     def _make_vec_env(self, env: EnvLike, monitor: bool) -> VecEnv:
-        form: dict[str, Any] = {"obs_type": self.obs_type, "normalized": self.normalized}
+        form = self.form
         options = form | (self.env_kwargs if isinstance(env, str) else {})
         made = env
         if self.seeds_episodes:
@@ -166,6 +175,25 @@ def check_obs_type(obs_type: str, space: spaces.Space) -> None:
         )
     if images:
         check_image(space)
+
+
+def make_action_noise(noise: ActionNoise | float | None, space: spaces.Space[Any]) -> ActionNoise | None:
+    """Make Gaussian noise of a standard deviation; noise that is made already is passed through.
+
+    :param noise: a number for independent noise on every action, in units of [-1, 1]
+    :param space: the action space
+    :raises ValueError: for a number below 0
+    """
+    if not isinstance(noise, int | float | np.number):
+        return noise
+    if isinstance(noise, bool) or not 0 <= noise < np.inf:
+        raise ValueError(
+            f"action_noise={noise!r} must be a standard deviation of at least 0, an ActionNoise of Stable-Baselines3 "
+            "or None"
+        )
+    shape = space.shape
+    assert shape is not None
+    return NormalActionNoise(np.zeros(shape), np.full(shape, float(noise)))
 
 
 def make_config(config_class: type, options: dict[str, Any]) -> Any:

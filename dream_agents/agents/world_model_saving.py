@@ -9,7 +9,7 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from dream_agents.agents.learning_rate import make_schedule
 from dream_agents.agents.saving import SavedAgent
-from dream_agents.agents.task import make_config
+from dream_agents.agents.task import make_action_noise, make_config
 from dream_agents.learners.base import get_backbone, planner_kwargs
 from dream_agents.planners import Memory, make_planner
 from dream_agents.wrappers.make import EnvLike
@@ -56,8 +56,8 @@ class SavedWorldModelAgent(SavedAgent):
         fixed = [name for name in _FIXED if name in rest]
         if fixed:
             raise ValueError(f"{', '.join(fixed)}: the saved weights decide, so these can't be given")
-        attributes: dict[str, Any] = {}
         backbone = get_backbone(saved["backbone_name"])
+        attributes: dict[str, Any] = {"model_kwargs": backbone.complete_model_kwargs(saved["model_kwargs"])}
         for name in ("planner", "training_planner", "replanner"):
             given = rest.pop(f"{name}_kwargs", {})
             if name in rest:
@@ -71,6 +71,8 @@ class SavedWorldModelAgent(SavedAgent):
             attributes["learner_config"] = make_config(
                 type(config), vars(config) | rest.pop("learner_kwargs")
             )
+        if "action_noise" in rest:
+            attributes["action_noise"] = make_action_noise(rest.pop("action_noise"), saved["action_space"])
         if "learning_rate" in rest:
             attributes["learning_rate"] = make_schedule(rest["learning_rate"])
         return rest | attributes

@@ -24,9 +24,10 @@ def agents(name: Name = None) -> None:
         say("`dream-agents agents NAME` explains an agent's options.")
         return
     agent = registered.get(name)
-    print_options(f'Options of the agent "{name}"', agent)
     keywords = keywords_of(agent)
-    if "backbone" in keywords:
-        backbone = keywords["backbone"].default
+    backbone = keywords["backbone"].default if "backbone" in keywords else None
+    defaults = {} if backbone is None else get_backbone(backbone).agent_defaults
+    print_options(f'Options of the agent "{name}"', agent, defaults=defaults)
+    if backbone is not None:
         config = get_backbone(backbone).config_class
         print_options(f'Options of the learner of "{backbone}"', config, "learner_kwargs.")

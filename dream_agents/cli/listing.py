@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from inspect import Parameter
 from typing import Any
 
@@ -40,14 +41,19 @@ def things_table(registry: Registry[Any], defaults_of: Mapping[str, str] | None 
     return table
 
 
-def print_options(title: str, cls: type, prefix: str = "") -> None:
-    """Print a table of one class's options."""
+def print_options(title: str, cls: type, prefix: str = "", defaults: Mapping[str, Any] | None = None) -> None:
+    """Print a table of one class's options.
+
+    :param defaults: those that stand above the signature's
+    """
+    changed = defaults or {}
     table = Table(title=title, title_justify="left")
     table.add_column("option", no_wrap=True)
     for heading in ("default", "type", "meaning"):
         table.add_column(heading)
     for name, keyword in keywords_of(cls).items():
         if not name.startswith("_"):
+            keyword = replace(keyword, default=changed.get(name, keyword.default))
             cells = (prefix + name, _default(keyword), describe_hint(keyword.hint), keyword.text)
             table.add_row(*map(Text, cells))
     console.print(table)

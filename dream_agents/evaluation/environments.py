@@ -14,6 +14,7 @@ import numpy as np
 from dream_agents.evaluation.settings import EvaluationSettings
 from dream_agents.wrappers import make_env, make_vec_env, resolve, task_info
 from dream_agents.wrappers.make import EnvLike
+from dream_agents.wrappers.pixels import FRAME_STACK
 
 if TYPE_CHECKING:
     from stable_baselines3.common.base_class import BaseAlgorithm
@@ -30,7 +31,7 @@ _HOW_TO_LIMIT = (
 )
 
 #: options of ``make_env`` that the agent decides
-_FORM = ("obs_type", "normalized")
+_FORM = ("obs_type", "normalized", "frame_stack")
 _TRIED_STEPS = 10
 #: what a message to a process and its answer take, and what starting one takes; measured on two virtual cores
 _SECONDS_A_MESSAGE, _SECONDS_TO_START = 3e-4, 4.0
@@ -117,8 +118,7 @@ def task_of(
         env, options = task.env, {**task.env_kwargs, **options}
     if env is None:
         raise ValueError(f"this {type(model).__name__} was not made with an environment's id; give env")
-    form = {} if task is None else {"obs_type": task.obs_type, "normalized": task.normalized}
-    return env, form | options
+    return env, ({} if task is None else task.form) | options
 
 
 def environment_options(
@@ -155,6 +155,7 @@ def make_evaluation_env(
     *,
     obs_type: str = "state",
     normalized: bool = True,
+    frame_stack: int = FRAME_STACK,
     vec_env_cls: str = "dummy",
     **options: Any,
 ) -> VecEnv:
@@ -163,12 +164,13 @@ def make_evaluation_env(
     :param env: an environment's id or a function that makes one
     :param n_envs: environments side by side
     :param obs_type: what is observed
+    :param frame_stack: frames in an observation of pixels
     :param normalized: as for ``make_env``; False where an agent acts in the environment's own units
     :param vec_env_cls: "dummy" for all in this process, "subproc" for a process a processor, each with its share
     :param options: keyword arguments of the environment
     :raises ChildProcessError: if an environment can't be made in a process, naming it and the cause
     """
-    form: dict[str, Any] = {"obs_type": obs_type, "normalized": normalized}
+    form: dict[str, Any] = {"obs_type": obs_type, "normalized": normalized, "frame_stack": frame_stack}
     make = partial(_make_spaced, env, n_envs, form | options)
     if vec_env_cls != "subproc":
         return make_vec_env(make, n_envs, vec_env_cls=vec_env_cls, **form)

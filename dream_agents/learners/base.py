@@ -107,9 +107,14 @@ class Backbone(ABC):
     takes_short_episodes: ClassVar[bool] = False
     #: where the learner draws its batches from
     replay_buffer_class: ClassVar[type[SequenceReplayBuffer]] = SequenceReplayBuffer
-    #: keyword arguments that an agent takes where its user gives none, e.g. ``{"batch_size": 16}``. Agents that choose
-    #: a backbone's own (``DreamerV3``) have them in their signature instead. Planners have hooks of their own.
+    #: keyword arguments that an agent takes where its user gives none, e.g. ``{"batch_size": 16}``. Planners have hooks
+    #: of their own.
     agent_defaults: ClassVar[Mapping[str, Any]] = {}
+    #: options of the networks that an agent takes where its ``model_kwargs`` leave them open. Its files name them, so
+    #: that they load after the default has changed.
+    model_defaults: ClassVar[Mapping[str, Any]] = {}
+    #: frames in an observation of ``obs_type="pixels"``
+    frame_stack: ClassVar[int] = 3
     #: name of the planner that acts while ``DreamMPC`` learns; None for the planner of ``predict``
     default_training_planner: ClassVar[str | None] = None
 
@@ -132,6 +137,15 @@ class Backbone(ABC):
         :param episodic: whether the task can end before its time limit
         :param kwargs: further options of the networks, the agent's ``model_kwargs``
         """
+
+    @classmethod
+    def complete_model_kwargs(cls, saved: Mapping[str, Any]) -> dict[str, Any]:
+        """Options of the networks of a file, with what files of earlier versions leave out.
+
+        :param saved: the options that a saved agent or a card of the zoo names
+        :raises ValueError: for networks that this version does not have, saying what to do
+        """
+        return dict(saved)
 
     @staticmethod
     @abstractmethod
@@ -163,6 +177,7 @@ class Backbone(ABC):
 
         :param planner: name in ``registry.planners``
         :param obs_type: what the agent observes, "state" or "pixels"
+        :raises ValueError: for a planner that has nothing to plan with in this world model
         """
         return {}
 

@@ -5,21 +5,19 @@ Shapes: L steps of B replayed sequences, H imagined steps from each of N = L * B
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from collections.abc import Iterable
+from typing import Any
 
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
 
-from dream_agents.learners.base import Backbone, Learner
-from dream_agents.learners.dreamer_config import DreamerConfig, GaussianDreamerConfig
-from dream_agents.models.base import WorldModel
-from dream_agents.models.dreamer import DreamerSize, DreamerWorldModel
+from dream_agents.learners.base import Learner
+from dream_agents.learners.dreamer_config import DreamerConfig
+from dream_agents.models.dreamer import DreamerWorldModel
 from dream_agents.models.heads import ClampedGaussian
-from dream_agents.replay import SequenceReplayBuffer
-from dream_agents.replay.stream import StreamBatch, StreamReplayBuffer
+from dream_agents.replay.stream import StreamBatch
 
 
 class ReturnRange:
@@ -124,30 +122,61 @@ class DreamerLearner(Learner):
 
         :param batch: sequences of ``sequence_length`` steps
         """
+        together = self.config.model_learns_values
         with self._autocast():
             loss, latents, metrics = self.model_loss(batch)
-        metrics["train/grad_norm"] = self._step("model", loss)
-        batch.remember(latents)
-        dynamics = self.config.actor_gradient == "dynamics"
+        if not together:
+            metrics["train/grad_norm"] = self._step("model", loss)
+        batch.remember(latents.detach())
+        if not self.config.learns_behaviour:
+            return metrics
+        replayed = latents.detach().requires_grad_(together)  # [L, B, Z]
+        metrics |= self._update_behaviour(replayed, batch)
+        if together:
+            # One step of all networks from the same weights, as one optimizer takes it.
+            metrics["train/grad_norm"] = self._step("model", loss, through=(latents, replayed.grad))
+        return metrics
+
+    def _update_behaviour(self, replayed: Tensor, batch: StreamBatch) -> dict[str, Tensor]:
+        """Update actor and critic; the replayed value's gradient stays in ``replayed.grad`` if that is asked for.
+
+        :param replayed: latents ``[L, B, Z]`` of ``batch``
+        """
+        wanted = [replayed] if replayed.requires_grad else []
         if self.config.imagine_last > 0:
-            latents, batch = latents[-self.config.imagine_last :], batch.last(self.config.imagine_last)
+            replayed, batch = replayed[-self.config.imagine_last :], batch.last(self.config.imagine_last)
+        dynamics = self.config.actor_gradient == "dynamics"
         with torch.set_grad_enabled(dynamics), self._autocast():
-            states, actions = self.imagine(latents.flatten(0, 1))
+            states, actions = self.imagine(replayed.detach().flatten(0, 1))
         with self._autocast():
-            actor_loss, value_loss, more = self.behaviour_losses(states, actions, batch)
-        metrics |= more
+            actor_loss, value_loss, metrics = self.behaviour_losses(states, actions, batch, replayed)
         metrics["train/policy_grad_norm"] = self._step("actor", actor_loss)
-        metrics["train/value_grad_norm"] = self._step("value", value_loss)
+        metrics["train/value_grad_norm"] = self._step("value", value_loss, wanted)
         with torch.no_grad():
             slow: list[Tensor] = list(self.world_model.target_value_heads.parameters())
             torch._foreach_lerp_(slow, list(self._parameters["value"]), self.tau)
         return metrics
 
-    def _step(self, name: str, loss: Tensor) -> Tensor:
-        """Descend ``loss`` with respect to one part's parameters; return the gradient's norm before clipping."""
+    def _step(
+        self,
+        name: str,
+        loss: Tensor,
+        also: Iterable[Tensor] = (),
+        through: tuple[Tensor, Tensor | None] | None = None,
+    ) -> Tensor:
+        """Descend ``loss`` with respect to one part's parameters; return the gradient's norm before clipping.
+
+        :param also: tensors that get the loss's gradient, too
+        :param through: an output of the part, and another loss's gradient with respect to it
+        """
         optimizer, parameters = self.optimizers[name], self._parameters[name]
         optimizer.zero_grad()
-        loss.backward(inputs=parameters)
+        outputs: list[Tensor] = [loss]
+        gradients: list[Tensor | None] = [None]
+        if through is not None:
+            outputs.append(through[0])
+            gradients.append(through[1])
+        torch.autograd.backward(outputs, gradients, inputs=[*parameters, *also])
         limit = self.config.model_clip_norm if name == "model" else self.config.actor_clip_norm
         norm = nn.utils.clip_grad_norm_(parameters, limit)
         optimizer.step()
@@ -156,7 +185,8 @@ class DreamerLearner(Learner):
     def model_loss(self, batch: StreamBatch) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """Loss of the world model, posterior latents ``[L, B, Z]``, and metrics."""
         model, config = self.world_model, self.config
-        embeddings = model.coder.encode(batch.observations)  # [L, B, E]
+        observations = model.coder.prepare(batch.observations, self.generator)
+        embeddings = model.coder.encode(observations)  # [L, B, E]
         latents, posterior = model.rssm.observe(
             embeddings, batch.actions, batch.is_first, batch.context, self.generator
         )
@@ -164,7 +194,7 @@ class DreamerLearner(Learner):
         kl = model.rssm.stochastic.kl
         dynamics, representation = kl(posterior.detach(), prior), kl(posterior, prior.detach())  # [L, B]
         losses = {
-            "observation": model.coder.loss(latents, batch.observations).mean(),
+            "observation": model.coder.loss(latents, observations).mean(),
             "reward": model.scalar.loss(model.reward_head(latents), batch.rewards).mean(),
             "dynamics": dynamics.clamp(min=config.free_nats).mean(),
             "representation": representation.clamp(min=config.free_nats).mean(),
@@ -184,7 +214,7 @@ class DreamerLearner(Learner):
             "train/kl": dynamics.detach().mean(),
             "train/posterior_entropy": model.rssm.stochastic.entropy(posterior.detach()).mean(),
         }
-        return loss, latents.detach(), metrics
+        return loss, latents, metrics
 
     def imagine(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Follow the actor in imagination.
@@ -195,7 +225,8 @@ class DreamerLearner(Learner):
         model = self.world_model
         states, actions = [z], []
         for _ in range(self.config.horizon):
-            distribution = model.policy(states[-1])
+            # A policy reads a state and sends no gradient back into it: one reaches an action through its own step.
+            distribution = model.policy(states[-1].detach())
             if isinstance(distribution, ClampedGaussian):
                 mean = distribution.mean
                 noise = torch.randn(mean.shape, generator=self.generator, device=mean.device)
@@ -207,13 +238,15 @@ class DreamerLearner(Learner):
         return torch.stack([state.to(states[-1].dtype) for state in states]), torch.stack(actions)
 
     def behaviour_losses(
-        self, states: Tensor, actions: Tensor, batch: StreamBatch
+        self, states: Tensor, actions: Tensor, batch: StreamBatch, replayed: Tensor
     ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """Losses of actor and critic, and metrics.
 
         :param states: imagined latents ``[H + 1, N, Z]``, from every step of ``batch``
         :param actions: ``[H, N, A]``
         :param batch: what was replayed there
+        :param replayed: the latents ``[L, B, Z]`` that imagination starts from, which the loss on replayed values is
+            differentiated in where they ask for it
         """
         model, config = self.world_model, self.config
         features = states.detach()
@@ -236,8 +269,9 @@ class DreamerLearner(Learner):
         returns, slow = returns.detach(), slow.detach()
         value_loss = (weights * self._value_loss(outputs[:-1], returns, slow[:-1])).mean()
         if config.replay_value_coef > 0:
-            replayed = self._replay_value_loss(outputs[0], returns[0], slow[0], batch)
-            value_loss = value_loss + config.replay_value_coef * replayed
+            there = model.value_heads(replayed).flatten(0, 1) if replayed.requires_grad else outputs[0]
+            replay_loss = self._replay_value_loss(there, returns[0], slow[0], batch)
+            value_loss = value_loss + config.replay_value_coef * replay_loss
         metrics |= {
             "train/value_loss": value_loss.detach(),
             "train/imagined_reward": rewards.detach().mean(),
@@ -304,89 +338,3 @@ def multiplies_bfloat16(device: torch.device) -> bool:
         return torch.cuda.is_bf16_supported()
     supported = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
     return device.type == "cpu" and bool(supported())
-
-
-class DreamerBackbone(Backbone):
-    """DreamerV3's networks and learner."""
-
-    config_class: ClassVar[type] = DreamerConfig
-    size_class: ClassVar[type | None] = DreamerSize
-    replay_buffer_class: ClassVar[type[SequenceReplayBuffer]] = StreamReplayBuffer
-    latent: ClassVar[str] = "categorical"
-    agent_defaults: ClassVar[Mapping[str, Any]] = {
-        "model_size": "1M",
-        "learning_rate": 3e-4,
-        "batch_size": 16,
-        "tau": 0.02,
-        "gamma": 0.997,
-        "train_freq": 2,
-        "gradient_steps": 1,
-        "learning_starts": 1000,
-    }
-
-    @classmethod
-    def build_world_model(
-        cls,
-        obs_shape: tuple[int, ...],
-        action_dim: int,
-        model_size: DreamerSize | str = "1M",
-        discount: float = 0.997,
-        episodic: bool = False,
-        **kwargs: Any,
-    ) -> DreamerWorldModel:
-        """Make the networks.
-
-        :raises ValueError: if observations are neither flat nor images
-        """
-        options = {"latent": cls.latent} | kwargs
-        return DreamerWorldModel(obs_shape, action_dim, model_size, discount, episodic, **options)
-
-    @staticmethod
-    def build_learner(
-        world_model: WorldModel,
-        config: DreamerConfig,
-        learning_rate: float,
-        tau: float,
-        generator: torch.Generator,
-    ) -> DreamerLearner:
-        """Make the learner of a :class:`DreamerWorldModel`."""
-        assert isinstance(world_model, DreamerWorldModel)
-        return DreamerLearner(world_model, config, learning_rate, tau, generator)
-
-    @staticmethod
-    def sequence_length(config: DreamerConfig) -> int:
-        """Steps of a replayed sequence; the horizon is imagined."""
-        return config.sequence_length
-
-    @staticmethod
-    def planner_options(planner: str, obs_type: str) -> dict[str, Any]:
-        """Dream-MPC as on its paper's Dreamer (Alg. 3 and Table 16); the adaptive planner as on BMPC's model."""
-        if planner == "adaptive":
-            return {"samples": 6, "wide": 12, "temperature": 0.3}
-        if planner != "dream":
-            return {}
-        return {
-            "horizon": 15,
-            "iterations": 1,
-            "uncertainty_coef": 0.0,
-            "return_lambda": 0.95,
-            "exploration_std": 0.3,
-            "proposal_noise": 0.2,
-        }
-
-
-class GaussianDreamerBackbone(DreamerBackbone):
-    """Dreamer as the paper of Dream-MPC used it: Gaussian latents, gradients through the dynamics (Table 16)."""
-
-    config_class: ClassVar[type] = GaussianDreamerConfig
-    latent: ClassVar[str] = "gaussian"
-    agent_defaults: ClassVar[Mapping[str, Any]] = {
-        "model_size": "paper",
-        "learning_rate": 6e-4,
-        "batch_size": 50,
-        "tau": 0.02,
-        "gamma": 0.99,
-        "train_freq": 5,
-        "gradient_steps": 1,
-        "learning_starts": 2500,
-    }

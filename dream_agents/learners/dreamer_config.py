@@ -1,4 +1,4 @@
-"""Hyperparameters of Dreamer's learning: DreamerV3's, and Dreamer's as the paper of Dream-MPC used it."""
+"""Hyperparameters of learning: DreamerV3's, and Dreamer's and PlaNet's as the paper of Dream-MPC used them."""
 
 from __future__ import annotations
 
@@ -23,6 +23,8 @@ class DreamerConfig:
     :param return_decay: rate at which that range is forgotten
     :param slow_value_coef: weight of the value's distance to its moving average
     :param replay_value_coef: weight of the value's loss on the replayed rewards
+    :param replay_value_gradient: whether that loss trains the world model, too; all networks then step together
+    :param learns_behaviour: whether actor and value are trained; PlaNet has none
     :param actor_lr_scale: learning rate of actor and value relative to the world model's
     :param model_clip_norm: largest gradient norm of the world model
     :param actor_clip_norm: largest gradient norm of actor and value
@@ -45,11 +47,18 @@ class DreamerConfig:
     return_decay: float = 0.99
     slow_value_coef: float = 1.0
     replay_value_coef: float = 0.3
+    replay_value_gradient: bool = True
+    learns_behaviour: bool = True
     actor_lr_scale: float = 0.3
     model_clip_norm: float = 1000.0
     actor_clip_norm: float = 100.0
     adam_eps: float = 1e-8
     autocast: str | None = "auto"
+
+    @property
+    def model_learns_values(self) -> bool:
+        """Whether the value's loss on replayed rewards trains the world model."""
+        return self.learns_behaviour and self.replay_value_gradient and self.replay_value_coef > 0
 
     def __post_init__(self) -> None:
         if self.autocast not in (None, "auto", "bfloat16"):
@@ -83,3 +92,12 @@ class GaussianDreamerConfig(DreamerConfig):
     actor_lr_scale: float = 8 / 60
     model_clip_norm: float = 100.0
     adam_eps: float = 1e-7
+
+
+@dataclass
+class PlaNetConfig(GaussianDreamerConfig):
+    """Hyperparameters with the defaults of PlaNet in Table 16: only the world model learns."""
+
+    learns_behaviour: bool = False
+    model_clip_norm: float = 1000.0
+    adam_eps: float = 1e-4

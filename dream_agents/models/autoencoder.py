@@ -1,4 +1,4 @@
-"""Encoders and decoders of Dreamer's observations: vectors and images."""
+"""Encoders and decoders of DreamerV3's observations: vectors and images."""
 
 from __future__ import annotations
 
@@ -23,27 +23,25 @@ class VectorCoder(nn.Module):
     :param latent_dim: Z
     :param units: width of the layers and of the embedding
     :param layers: hidden layers of each
-    :param squash: encode and predict symlog(o) (DreamerV3) instead of o (Dreamer)
     """
 
-    def __init__(
-        self, obs_shape: tuple[int, ...], latent_dim: int, units: int, layers: int, squash: bool = True
-    ):
+    def __init__(self, obs_shape: tuple[int, ...], latent_dim: int, units: int, layers: int):
         super().__init__()
-        self.squash, self.embed_dim = squash, units
+        self.embed_dim = units
         self.encoder = perceptron(obs_shape[0], units, layers)
         self.decoder = nn.Sequential(perceptron(latent_dim, units, layers), nn.Linear(units, obs_shape[0]))
 
-    def encode(self, obs: Tensor) -> Tensor:
-        """Embeddings ``[..., E]`` of observations ``[..., n]``."""
-        return self.encoder(self._target(obs))
+    def prepare(self, obs: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """What is encoded and predicted of observations ``[..., n]``: symlog(o)."""
+        return symlog(obs)
 
-    def loss(self, z: Tensor, obs: Tensor) -> Tensor:
+    def encode(self, prepared: Tensor) -> Tensor:
+        """Embeddings ``[..., E]`` of what :meth:`prepare` gave."""
+        return self.encoder(prepared)
+
+    def loss(self, z: Tensor, prepared: Tensor) -> Tensor:
         """Squared error ``[...]`` of what latents ``[..., Z]`` say about observations, summed over entries."""
-        return (self.decoder(z).float() - self._target(obs)).square().sum(-1)
-
-    def _target(self, obs: Tensor) -> Tensor:
-        return symlog(obs) if self.squash else obs
+        return (self.decoder(z).float() - prepared).square().sum(-1)
 
 
 class ImageCoder(nn.Module):
@@ -52,11 +50,10 @@ class ImageCoder(nn.Module):
     :param obs_shape: channels, height and width, multiples of 16
     :param latent_dim: Z
     :param depth: channels of the first layer; each layer doubles them
-    :param bits: colour depth that is predicted, 8 (DreamerV3) or 5 (Dreamer)
     :raises ValueError: for images of another size
     """
 
-    def __init__(self, obs_shape: tuple[int, ...], latent_dim: int, depth: int, bits: int = 8):
+    def __init__(self, obs_shape: tuple[int, ...], latent_dim: int, depth: int):
         super().__init__()
         channels, height, width = obs_shape
         scale = 2**_LAYERS
@@ -65,7 +62,6 @@ class ImageCoder(nn.Module):
                 f"images of shape {obs_shape}: height and width must be multiples of {scale}; "
                 "resize them, e.g. with gymnasium.wrappers.ResizeObservation"
             )
-        self.bits = bits
         widths = [depth * 2**i for i in range(_LAYERS)]
         self._corner = (widths[-1], height // scale, width // scale)
         self.embed_dim = widths[-1] * (height // scale) * (width // scale)
@@ -80,21 +76,20 @@ class ImageCoder(nn.Module):
         self.decoder = nn.Sequential(*up, nn.ConvTranspose2d(widths[0], channels, 4, 2, 1))
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # twice as fast on a CPU
 
-    def encode(self, obs: Tensor) -> Tensor:
-        """Embeddings ``[..., E]`` of images ``[..., C, height, width]`` of bytes."""
-        images = obs.reshape(-1, *obs.shape[-3:]).contiguous(memory_format=torch.channels_last)
-        return self.encoder(self._target(images)).flatten(1).view(*obs.shape[:-3], -1)
+    def prepare(self, obs: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Bytes ``[..., C, height, width]`` as numbers in [-0.5, 0.5)."""
+        return obs.float() / 256 - 0.5
 
-    def loss(self, z: Tensor, obs: Tensor) -> Tensor:
+    def encode(self, prepared: Tensor) -> Tensor:
+        """Embeddings ``[..., E]`` of what :meth:`prepare` gave."""
+        images = prepared.reshape(-1, *prepared.shape[-3:]).contiguous(memory_format=torch.channels_last)
+        return self.encoder(images).flatten(1).view(*prepared.shape[:-3], -1)
+
+    def loss(self, z: Tensor, prepared: Tensor) -> Tensor:
         """Squared error ``[...]`` of what latents ``[..., Z]`` say about images, summed over pixels."""
         corner = self.spread(z).reshape(-1, *self._corner).contiguous(memory_format=torch.channels_last)
-        error = self.decoder(corner).float() - self._target(obs.reshape(-1, *obs.shape[-3:]))
-        return error.square().sum((1, 2, 3)).view(obs.shape[:-3])
-
-    def _target(self, images: Tensor) -> Tensor:
-        """Bytes as numbers in [-0.5, 0.5), rounded down to the colour depth."""
-        levels = 2**self.bits
-        return (images // (256 // levels)).float() / levels - 0.5
+        error = self.decoder(corner).float() - prepared.reshape(-1, *prepared.shape[-3:])
+        return error.square().sum((1, 2, 3)).view(prepared.shape[:-3])
 
 
 class ChannelNorm(nn.Module):

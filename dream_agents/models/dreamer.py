@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -20,7 +21,15 @@ from dream_agents.models.heads import (
     SquashedGaussian,
     symlog_to_hold,
 )
-from dream_agents.models.rssm import RSSM, Categorical, Gaussian
+from dream_agents.models.planet import (
+    ACTIVATIONS,
+    PlainImageCoder,
+    PlainRSSM,
+    PlainVectorCoder,
+    plain_perceptron,
+)
+from dream_agents.models.rssm import RSSM, NormedRSSM
+from dream_agents.models.stochastic import Categorical, Gaussian
 from dream_agents.models.symexp import ScalarHead, SymexpTwoHot, UnitGaussian
 
 
@@ -55,6 +64,22 @@ DREAMER_SIZES = {
 }
 
 
+@dataclass(frozen=True)
+class HeadLayers:
+    """Hidden layers of what is read off a latent."""
+
+    reward: int
+    termination: int
+    actor: int
+    value: int
+
+
+Coder = VectorCoder | ImageCoder | PlainVectorCoder | PlainImageCoder
+
+#: as the authors of DreamerV3, and Table 16's code, have them
+HEAD_LAYERS = {"categorical": HeadLayers(1, 1, 3, 3), "gaussian": HeadLayers(2, 2, 4, 3)}
+
+
 class DreamerWorldModel(WorldModel):
     """A recurrent world model that reconstructs what it observes.
 
@@ -71,9 +96,13 @@ class DreamerWorldModel(WorldModel):
     :param size: widths, or the name of one of :data:`DREAMER_SIZES`
     :param discount: discount factor of the predicted returns
     :param episodic: whether the task can end, which adds a termination head
-    :param latent: "categorical" (DreamerV3: symlog observations, two-hot rewards and values, clamped normal actions)
-        or "gaussian" (Dreamer: observations as they are, Gaussian rewards and values, tanh-normal actions)
+    :param latent: "categorical" (DreamerV3: normed layers, symlog observations, two-hot rewards and values, clamped
+        normal actions) or "gaussian" (Dreamer: plain layers, observations as they are, Gaussian rewards and values,
+        tanh-normal actions)
     :param unimix: share of the uniform distribution in categorical latents
+    :param prior_layers: hidden layers of the prior (DreamerV3)
+    :param embedding: width of an encoded observation (Dreamer)
+    :param activation: "elu" or "relu", of all layers but those that encode and decode observations (Dreamer)
     :param min_std: smallest standard deviation of the actor (DreamerV3)
     :param max_std: largest standard deviation of the actor (DreamerV3)
     :param vmax: symlog of the largest reward or return, either way, that the two-hot bins hold (DreamerV3)
@@ -93,6 +122,9 @@ class DreamerWorldModel(WorldModel):
         episodic: bool = False,
         latent: str = "categorical",
         unimix: float = 0.01,
+        prior_layers: int = 2,
+        embedding: int = 1024,
+        activation: str = "elu",
         min_std: float = 0.1,
         max_std: float = 1.0,
         vmax: float = 10.0,
@@ -100,41 +132,64 @@ class DreamerWorldModel(WorldModel):
     ):
         super().__init__()
         size = get_size(size)
-        if latent not in ("categorical", "gaussian"):
-            raise ValueError(f'latent="{latent}" is not known; use "categorical" or "gaussian"')
-        if len(obs_shape) not in (1, 3):
-            raise ValueError(
-                f"observations of shape {obs_shape} are neither flat, shape (n,), nor images, shape (channels, height, "
-                "width); wrap the environment in gymnasium.wrappers.FlattenObservation"
-            )
+        _check_options(obs_shape, latent, activation, {"prior_layers": prior_layers, "embedding": embedding})
         self.size, self.latent, self.obs_shape, self.action_dim = size, latent, obs_shape, action_dim
         self.discount, self.episodic, self.min_std, self.max_std = discount, episodic, min_std, max_std
-        categorical = latent == "categorical"
-        stochastic = (
-            Categorical(size.groups, size.classes, unimix) if categorical else Gaussian(size.gaussian)
-        )
-        self.latent_dim = size.deterministic + stochastic.dim
-        self.coder: VectorCoder | ImageCoder
-        if len(obs_shape) == 3:
-            self.coder = ImageCoder(obs_shape, self.latent_dim, size.depth, 8 if categorical else 5)
-        else:
-            self.coder = VectorCoder(obs_shape, self.latent_dim, size.units, 3, squash=categorical)
-        self.rssm = RSSM(action_dim, self.coder.embed_dim, size.deterministic, size.hidden, stochastic)
-        self.scalar: ScalarHead = SymexpTwoHot(num_bins, vmax) if categorical else UnitGaussian()
-        if categorical:
+        self.scalar: ScalarHead
+        if latent == "categorical":
+            self._build_normed(Categorical(size.groups, size.classes, unimix), prior_layers)
+            self.scalar = SymexpTwoHot(num_bins, vmax)
             self.scalar_range = (-math.expm1(vmax), math.expm1(vmax))
-        self.reward_head = self._head(1, self.scalar.num_outputs)
-        self.termination_head = self._head(1, 1) if episodic else None
-        self.policy_head = self._head(3, 2 * action_dim)
-        self.value_heads = self._head(3, self.scalar.num_outputs)
-        _initialize(self)
-        self.target_value_heads = self._head(3, self.scalar.num_outputs)
-        self.target_value_heads.load_state_dict(self.value_heads.state_dict())
-        self.target_value_heads.requires_grad_(False)
+        else:
+            self._build_plain(Gaussian(size.gaussian), embedding, activation)
+            self.scalar = UnitGaussian()
+        self._build_heads(HEAD_LAYERS[latent], activation)
+        if latent == "categorical":
+            _initialize(self)
+        self.target_value_heads = copy.deepcopy(self.value_heads).requires_grad_(False)
 
-    def _head(self, layers: int, outputs: int) -> nn.Sequential:
+    def _build_normed(self, stochastic: Categorical, prior_layers: int) -> None:
+        """DreamerV3's encoder, decoder and recurrence."""
+        size, shape = self.size, self.obs_shape
+        self.latent_dim = size.deterministic + stochastic.dim
+        self.coder: Coder = (
+            ImageCoder(shape, self.latent_dim, size.depth)
+            if len(shape) == 3
+            else VectorCoder(shape, self.latent_dim, size.units, 3)
+        )
+        self.rssm: RSSM = NormedRSSM(
+            self.action_dim, self.coder.embed_dim, size.deterministic, size.hidden, stochastic, prior_layers
+        )
+
+    def _build_plain(self, stochastic: Gaussian, embedding: int, activation: str) -> None:
+        """Dreamer's encoder, decoder and recurrence."""
+        size, shape = self.size, self.obs_shape
+        self.latent_dim = size.deterministic + stochastic.dim
+        self.coder = (
+            PlainImageCoder(shape, self.latent_dim, size.depth, embedding)
+            if len(shape) == 3
+            else PlainVectorCoder(shape, self.latent_dim, embedding)
+        )
+        self.rssm = PlainRSSM(
+            self.action_dim, embedding, size.deterministic, size.hidden, stochastic, activation
+        )
+
+    def _build_heads(self, layers: HeadLayers, activation: str) -> None:
+        """What is read off a latent."""
         units = self.size.units
-        return nn.Sequential(perceptron(self.latent_dim, units, layers), nn.Linear(units, outputs))
+
+        def head(hidden: int, outputs: int) -> nn.Sequential:
+            first = (
+                perceptron(self.latent_dim, units, hidden)
+                if self.latent == "categorical"
+                else plain_perceptron(self.latent_dim, units, hidden, activation)
+            )
+            return nn.Sequential(first, nn.Linear(units, outputs))
+
+        self.reward_head = head(layers.reward, self.scalar.num_outputs)
+        self.termination_head = head(layers.termination, 1) if self.episodic else None
+        self.policy_head = head(layers.actor, 2 * self.action_dim)
+        self.value_heads = head(layers.value, self.scalar.num_outputs)
 
     @staticmethod
     def options_for_range(largest: float) -> dict[str, float]:
@@ -175,7 +230,7 @@ class DreamerWorldModel(WorldModel):
             action = action.masked_fill(episode_start.unsqueeze(-1), 0)
         h = self.rssm.advance(*self.rssm.split(latent), action)
         noise = self.rssm.stochastic.noise(*lead, generator=generator, device=h.device)
-        z = self.rssm.correct(h, self.coder.encode(obs), noise)
+        z = self.rssm.correct(h, self.coder.encode(self.coder.prepare(obs, generator)), noise)
         return z, {"latent": z, "action": torch.zeros_like(action)}
 
     def remember_action(self, memory: dict[str, Tensor], action: Tensor) -> dict[str, Tensor]:
@@ -217,6 +272,24 @@ class DreamerWorldModel(WorldModel):
             return SquashedGaussian(5 * torch.tanh(raw_mean / 5), std.log())
         std = (self.max_std - self.min_std) * torch.sigmoid(raw_std + 2) + self.min_std
         return ClampedGaussian(torch.tanh(raw_mean), std.log())
+
+
+def _check_options(
+    obs_shape: tuple[int, ...], latent: str, activation: str, numbers: Mapping[str, int]
+) -> None:
+    """Raise a ValueError that says what to do unless a world model can be made with these options."""
+    if latent not in ("categorical", "gaussian"):
+        raise ValueError(f'latent="{latent}" is not known; use "categorical" or "gaussian"')
+    if activation not in ACTIVATIONS:
+        raise ValueError(f'activation="{activation}" is not known; use one of {", ".join(ACTIVATIONS)}')
+    for name, value in numbers.items():
+        if value < 1:
+            raise ValueError(f"{name}={value} must be at least 1")
+    if len(obs_shape) not in (1, 3):
+        raise ValueError(
+            f"observations of shape {obs_shape} are neither flat, shape (n,), nor images, shape (channels, height, "
+            "width); wrap the environment in gymnasium.wrappers.FlattenObservation"
+        )
 
 
 #: softplus of it is 5, the standard deviation at which Dreamer's actor starts

@@ -1,11 +1,12 @@
 """The recurrent state-space model of Dreamer (Hafner et al. 2019, 2020, 2025).
 
 A latent is ``[h, s]``: the deterministic state of a GRU and a stochastic part, categorical (DreamerV3) or Gaussian
-(Dreamer). Shapes: L steps, B sequences, D deterministic, S stochastic, G groups of K classes.
+(Dreamer). Shapes: L steps, B sequences, D deterministic, S stochastic.
 """
 
 from __future__ import annotations
 
+import itertools
 from abc import ABC, abstractmethod
 from typing import Any, cast
 
@@ -16,168 +17,36 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from dream_agents.models.layers import NormedLinear, join
+from dream_agents.models.stochastic import StochasticState
 
 
-class StochasticState(nn.Module, ABC):
-    """The family of distributions of the stochastic part ``s [..., S]``, given by a network's statistics."""
+class RSSM(nn.Module, ABC):
+    """The recurrent state-space model, whatever its layers are.
 
-    #: S
-    dim: int
-    #: width of the statistics
-    num_statistics: int
-
-    @abstractmethod
-    def noise(self, *sizes: int, generator: torch.Generator | None, device: torch.device) -> Tensor:
-        """What :meth:`sample` needs for states ``[*sizes, S]``."""
-
-    @abstractmethod
-    def sample(self, statistics: Tensor, noise: Tensor | None) -> Tensor:
-        """A sample ``[..., S]`` that can be differentiated in the statistics; the mode where ``noise`` is None."""
-
-    @abstractmethod
-    def kl(self, first: Tensor, second: Tensor) -> Tensor:
-        """KL divergence ``[...]`` in nats between distributions with these statistics."""
-
-    @abstractmethod
-    def entropy(self, statistics: Tensor) -> Tensor:
-        """Entropy ``[...]`` in nats."""
-
-
-class _StraightThrough(torch.autograd.Function):
-    """A one-hot sample whose gradient goes to the probabilities as it is (Bengio et al. 2013)."""
-
-    @staticmethod
-    def forward(ctx: Any, probabilities: Tensor, one_hot: Tensor) -> Tensor:
-        return one_hot.view_as(one_hot)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None]:
-        return grad_outputs[0], None
-
-
-class Categorical(StochasticState):
-    """G independent one-hot variables of K classes with straight-through gradients (DreamerV3).
-
-    Classes are the outer dimension of ``s``, groups the inner one: sums over classes are then vectorized on a CPU.
-
-    :param groups: G
-    :param classes: K
-    :param unimix: share of the uniform distribution that is mixed in
-    """
-
-    def __init__(self, groups: int = 32, classes: int = 32, unimix: float = 0.01):
-        super().__init__()
-        self.groups, self.classes, self.unimix = groups, classes, unimix
-        self.dim = self.num_statistics = groups * classes
-
-    def probabilities(self, statistics: Tensor) -> Tensor:
-        """Probabilities ``[..., K, G]`` with the uniform share, from logits ``[..., K * G]``."""
-        softmax = statistics.float().unflatten(-1, (self.classes, self.groups)).softmax(-2)
-        return (1 - self.unimix) * softmax + self.unimix / self.classes
-
-    def noise(self, *sizes: int, generator: torch.Generator | None, device: torch.device) -> Tensor:
-        """A uniform number for each variable."""
-        return torch.rand(*sizes, 1, self.groups, generator=generator, device=device)
-
-    def sample(self, statistics: Tensor, noise: Tensor | None) -> Tensor:
-        """One-hot variables, by inversion of the distribution function."""
-        probabilities = self.probabilities(statistics)
-        with torch.no_grad():
-            if noise is None:
-                chosen = probabilities.argmax(-2, keepdim=True)
-                one_hot = torch.zeros_like(probabilities).scatter_(-2, chosen, 1.0)
-            else:
-                reached = probabilities.cumsum(-2).gt_(noise)  # 0, ..., 0, 1, ..., 1
-                reached[..., -1, :] = 1.0  # the sum may be less than 1 by rounding
-                one_hot = torch.cat((reached[..., :1, :], reached.diff(dim=-2)), -2)
-        return _StraightThrough.apply(probabilities, one_hot).flatten(-2)
-
-    def kl(self, first: Tensor, second: Tensor) -> Tensor:
-        """Sum over the variables."""
-        p, q = self.probabilities(first), self.probabilities(second)
-        return (p * (p / q).log()).sum((-2, -1))
-
-    def entropy(self, statistics: Tensor) -> Tensor:
-        """Sum over the variables."""
-        p = self.probabilities(statistics)
-        return -(p * p.log()).sum((-2, -1))
-
-
-class Gaussian(StochasticState):
-    """Independent normal variables (Dreamer); statistics are means and what softplus makes standard deviations.
-
-    :param dim: S
-    :param min_std: smallest standard deviation
-    """
-
-    def __init__(self, dim: int = 30, min_std: float = 0.1):
-        super().__init__()
-        self.dim, self.num_statistics, self.min_std = dim, 2 * dim, min_std
-
-    def _mean_std(self, statistics: Tensor) -> tuple[Tensor, Tensor]:
-        mean, raw = statistics.float().chunk(2, -1)
-        return mean, F.softplus(raw) + self.min_std
-
-    def noise(self, *sizes: int, generator: torch.Generator | None, device: torch.device) -> Tensor:
-        """A standard normal number for each variable."""
-        return torch.randn(*sizes, self.dim, generator=generator, device=device)
-
-    def sample(self, statistics: Tensor, noise: Tensor | None) -> Tensor:
-        """Mean plus noise times standard deviation."""
-        mean, std = self._mean_std(statistics)
-        return mean if noise is None else torch.addcmul(mean, noise, std)
-
-    def kl(self, first: Tensor, second: Tensor) -> Tensor:
-        """Sum over the variables."""
-        (mean, std), (other_mean, other_std) = self._mean_std(first), self._mean_std(second)
-        ratio = (std / other_std).square()
-        distance = ((mean - other_mean) / other_std).square()
-        return 0.5 * (ratio + distance - 1 - ratio.log()).sum(-1)
-
-    def entropy(self, statistics: Tensor) -> Tensor:
-        """Sum over the variables."""
-        return (self._mean_std(statistics)[1].log() + _HALF_LOG_2PI_E).sum(-1)
-
-
-_HALF_LOG_2PI_E = 1.4189385332046727
-
-
-class RSSM(nn.Module):
-    """GRU, prior and posterior; every layer is linear, LayerNorm, SiLU, and the GRU's gates are normed together.
-
-    :param action_dim: A
-    :param embed_dim: width of the encoded observation
-    :param deterministic: D, width of the GRU
-    :param hidden: width of the layers around it
+    :param deterministic: D, width of the recurrent state
     :param stochastic: family of the stochastic part
     """
 
-    def __init__(
-        self, action_dim: int, embed_dim: int, deterministic: int, hidden: int, stochastic: StochasticState
-    ):
+    #: from ``h [..., D]`` to the statistics that are expected of ``s``
+    prior: nn.Sequential
+    #: from ``[h, e] [..., D + E]`` to the statistics of ``s``, given an encoded observation
+    posterior: nn.Sequential
+
+    def __init__(self, deterministic: int, stochastic: StochasticState):
         super().__init__()
         self.deterministic, self.stochastic = deterministic, stochastic
         self.latent_dim = deterministic + stochastic.dim
-        self.input = NormedLinear(stochastic.dim + action_dim, hidden, F.silu)
-        self.gates = NormedLinear(hidden + deterministic, 3 * deterministic, _identity)
-        self.prior = nn.Sequential(
-            NormedLinear(deterministic, hidden, F.silu), nn.Linear(hidden, stochastic.num_statistics)
-        )
-        self.posterior = nn.Sequential(
-            NormedLinear(deterministic + embed_dim, hidden, F.silu),
-            nn.Linear(hidden, stochastic.num_statistics),
-        )
+
+    @abstractmethod
+    def advance(self, h: Tensor, s: Tensor, action: Tensor) -> Tensor:
+        """The recurrent state ``[..., D]`` after taking ``action [..., A]`` in ``[h, s]``; leading dimensions
+        broadcast.
+        """
 
     def split(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Deterministic ``[..., D]`` and stochastic part ``[..., S]`` of latents."""
         h, s = z.split((self.deterministic, self.stochastic.dim), -1)
         return h, s
-
-    def advance(self, h: Tensor, s: Tensor, action: Tensor) -> Tensor:
-        """The GRU's state ``[..., D]`` after taking ``action [..., A]`` in ``[h, s]``; leading dimensions broadcast."""
-        x = self.input(join(s, action))
-        return update_state(self.gates(join(x, h)), h)
 
     def imagine(self, z: Tensor, action: Tensor, noise: Tensor | None = None) -> Tensor:
         """Latents ``[..., Z]`` that the prior expects after ``action [..., A]`` in ``z``: a sample, or the mode.
@@ -201,7 +70,7 @@ class RSSM(nn.Module):
         context: Tensor | None = None,
         generator: torch.Generator | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Filter sequences, in float32; gradients equal the gradients of the step by step recursion.
+        """Filter sequences, in float32.
 
         :param embeddings: encoded observations ``[L, B, E]``
         :param actions: taken before each, ``[L, B, A]``
@@ -209,29 +78,91 @@ class RSSM(nn.Module):
         :param context: latent before the first step ``[B, Z]``; None for the initial one
         :return: sampled posterior latents ``[L, B, Z]`` and their statistics
         """
-        length, batch = is_first.shape
         with torch.autocast(embeddings.device.type, enabled=False):
             if context is None:
-                context = embeddings.new_zeros(batch, self.latent_dim)
-            goes_on = 1 - is_first.unsqueeze(-1)  # [L, B, 1]
-            state_weight, action_weight = self.input.weight.split((self.stochastic.dim, actions.shape[-1]), 1)
-            corrected, last = cast("tuple[NormedLinear, nn.Linear]", tuple(self.posterior))
-            h_weight, embedding_weight = corrected.weight.split((self.deterministic, embeddings.shape[-1]), 1)
-            noise = self.stochastic.noise(length, batch, generator=generator, device=embeddings.device)
-            return _Filter.apply(
-                self.stochastic,
-                (goes_on, noise, *self.split(context.float())),
-                # What the recursion adds to each layer; the rest of the products doesn't depend on it.
-                F.linear(actions * goes_on, action_weight, self.input.bias),
-                self.gates.bias.expand(length, batch, -1),
-                F.linear(embeddings.float(), embedding_weight, corrected.bias),
-                last.bias.expand(length, batch, -1),
-                state_weight,
-                self.gates.weight,
-                h_weight,
-                last.weight,
-                *(p for layer in (self.input, self.gates, corrected) for p in layer.ln.parameters()),
+                context = embeddings.new_zeros(is_first.shape[1], self.latent_dim)
+            noise = self.stochastic.noise(*is_first.shape, generator=generator, device=embeddings.device)
+            return self._filter(
+                embeddings.float(), actions, 1 - is_first.unsqueeze(-1), context.float(), noise
             )
+
+    def _filter(
+        self, embeddings: Tensor, actions: Tensor, goes_on: Tensor, context: Tensor, noise: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The recursion of :meth:`observe`, a step at a time.
+
+        :param goes_on: 0 where an episode begins, ``[L, B, 1]``
+        :param noise: what samples are made of ``[L, B, ...]``
+        """
+        z, latents, statistics = context, [], []
+        for embedding, action, keep, noise_t in zip(embeddings, actions, goes_on, noise, strict=True):
+            h = self.advance(*self.split(z * keep), action * keep)
+            statistics.append(self.posterior(torch.cat((h, embedding), -1)))
+            z = torch.cat((h, self.stochastic.sample(statistics[-1], noise_t)), -1)
+            latents.append(z)
+        return torch.stack(latents), torch.stack(statistics)
+
+
+class NormedRSSM(RSSM):
+    """DreamerV3's: every layer is linear, LayerNorm, SiLU, and the GRU's gates are normed together.
+
+    :param action_dim: A
+    :param embed_dim: E, width of the encoded observation
+    :param deterministic: D, width of the GRU
+    :param hidden: width of the layers around it
+    :param stochastic: family of the stochastic part
+    :param prior_layers: hidden layers of the prior, 2 in the authors' code
+    """
+
+    def __init__(
+        self,
+        action_dim: int,
+        embed_dim: int,
+        deterministic: int,
+        hidden: int,
+        stochastic: StochasticState,
+        prior_layers: int = 2,
+    ):
+        super().__init__(deterministic, stochastic)
+        self.input = NormedLinear(stochastic.dim + action_dim, hidden, F.silu)
+        self.gates = NormedLinear(hidden + deterministic, 3 * deterministic, _identity)
+        widths = [deterministic, *[hidden] * prior_layers]
+        self.prior = nn.Sequential(
+            *(NormedLinear(before, after, F.silu) for before, after in itertools.pairwise(widths)),
+            nn.Linear(hidden, stochastic.num_statistics),
+        )
+        self.posterior = nn.Sequential(
+            NormedLinear(deterministic + embed_dim, hidden, F.silu),
+            nn.Linear(hidden, stochastic.num_statistics),
+        )
+
+    def advance(self, h: Tensor, s: Tensor, action: Tensor) -> Tensor:
+        """The GRU's state ``[..., D]`` after taking ``action [..., A]`` in ``[h, s]``; leading dimensions broadcast."""
+        x = self.input(join(s, action))
+        return update_state(self.gates(join(x, h)), h)
+
+    def _filter(
+        self, embeddings: Tensor, actions: Tensor, goes_on: Tensor, context: Tensor, noise: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The same as one operation; gradients equal the gradients of the step by step recursion."""
+        length, batch = goes_on.shape[:2]
+        state_weight, action_weight = self.input.weight.split((self.stochastic.dim, actions.shape[-1]), 1)
+        corrected, last = cast("tuple[NormedLinear, nn.Linear]", tuple(self.posterior))
+        h_weight, embedding_weight = corrected.weight.split((self.deterministic, embeddings.shape[-1]), 1)
+        return _Filter.apply(
+            self.stochastic,
+            (goes_on, noise, *self.split(context)),
+            # What the recursion adds to each layer; the rest of the products doesn't depend on it.
+            F.linear(actions * goes_on, action_weight, self.input.bias),
+            self.gates.bias.expand(length, batch, -1),
+            F.linear(embeddings, embedding_weight, corrected.bias),
+            last.bias.expand(length, batch, -1),
+            state_weight,
+            self.gates.weight,
+            h_weight,
+            last.weight,
+            *(p for layer in (self.input, self.gates, corrected) for p in layer.ln.parameters()),
+        )
 
 
 def _identity(x: Tensor) -> Tensor:
@@ -246,7 +177,7 @@ def update_state(gates: Tensor, h: Tensor) -> Tensor:
 
 
 class _Filter(torch.autograd.Function):
-    """The recursion of :meth:`RSSM.observe`, with the gradients of weights in one product over all steps.
+    """The recursion of :meth:`NormedRSSM.observe`, with the gradients of weights in one product over all steps.
 
     Autograd would add up an outer product of the weights' size at each of the L steps.
     """

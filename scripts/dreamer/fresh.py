@@ -95,7 +95,7 @@ def play(agent: DreamerV3, episodes: int, steps: int, seed: int) -> StreamBatch:
 def measure(model: DreamerWorldModel, batch: StreamBatch) -> tuple[float, float, float]:
     """Return the explained share of observations and rewards, and the KL divergence."""
     rssm = model.rssm
-    embeddings = model.coder.encode(batch.observations)
+    embeddings = model.coder.encode(model.coder.prepare(batch.observations))
     latents, posterior = rssm.observe(
         embeddings, batch.actions, batch.is_first, batch.context, torch.Generator().manual_seed(0)
     )

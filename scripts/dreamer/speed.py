@@ -108,7 +108,8 @@ def ours(precision: str, actor: str) -> tuple[Callable[[], object], int]:
     from dream_agents.replay.stream import StreamBatch
 
     size = DreamerSize(RECURRENT, WIDTH, GROUPS, CLASSES, WIDTH)
-    model = DreamerWorldModel((OBSERVATION,), ACTION, size, episodic=True)
+    # sheeprl's prior has one hidden layer.
+    model = DreamerWorldModel((OBSERVATION,), ACTION, size, episodic=True, prior_layers=1)
     config = DreamerConfig(
         autocast=None if precision == "none" else precision, actor_gradient=actor or "reinforce"
     )

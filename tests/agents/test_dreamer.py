@@ -15,7 +15,7 @@ OBS = np.array([[0.2, 0.1, -0.3], [0.5, -0.5, 1.0]], np.float32)
 class Place(gym.Env):
     """A point that moves by 0.3 * action; the reward is 1 - its distance from 0.5. Images show it as a bright column.
 
-    :param pixels: observe 16 x 16 pixels
+    :param pixels: observe 64 x 64 pixels
     """
 
     metadata = {"render_modes": [], "episodic": False}  # noqa: RUF012
@@ -23,7 +23,7 @@ class Place(gym.Env):
     def __init__(self, pixels=False):
         self.pixels = pixels
         box = (
-            gym.spaces.Box(0, 255, (1, 16, 16), np.uint8)
+            gym.spaces.Box(0, 255, (1, 64, 64), np.uint8)
             if pixels
             else gym.spaces.Box(-2, 2, (1,), np.float32)
         )
@@ -32,8 +32,8 @@ class Place(gym.Env):
     def observe(self):
         if not self.pixels:
             return np.array([self.place], np.float32)
-        image = np.zeros((1, 16, 16), np.uint8)
-        image[..., round(7.5 + 7.5 * self.place)] = 255
+        image = np.zeros((1, 64, 64), np.uint8)
+        image[..., round(31.5 + 31.5 * self.place)] = 255
         return image
 
     def reset(self, *, seed=None, options=None):
@@ -136,7 +136,7 @@ def test_what_is_observed_is_a_sample_of_the_posterior(dreamer, observations):
         z, _ = model.observe(obs, generator=torch.Generator().manual_seed(0))
         again, _ = model.observe(obs, generator=torch.Generator().manual_seed(0))
         h, sampled = model.rssm.split(z)
-        embedding = model.coder.encode(obs[:1])
+        embedding = model.coder.encode(model.coder.prepare(obs[:1]))
         statistics = model.rssm.posterior(torch.cat((h[:1], embedding), -1))
         expected = model.rssm.stochastic.probabilities(statistics).flatten()
     assert torch.equal(z, again)

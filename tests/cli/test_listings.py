@@ -131,6 +131,13 @@ def test_files_of_a_benchmark_that_are_not_there(dream_agents_command, monkeypat
     assert "nowhere is not a folder" in "".join(result.stderr.splitlines())
 
 
+@pytest.mark.parametrize(("agent", "batch"), [("dreamer", "16"), ("tdmpc2", "256")])
+def test_agents_show_the_defaults_of_their_backbone(dream_agents_command, agent, batch):
+    explained = dream_agents_command("agents", agent).stdout
+    (row,) = [line for line in explained.splitlines() if "│ batch_size " in line]
+    assert [cell.strip() for cell in row.split("│")][2] == batch
+
+
 def test_planners_with_their_defaults(dream_agents_command):
     listed = " ".join(dream_agents_command("planners").stdout.split())
     for name in registry.planners.names():

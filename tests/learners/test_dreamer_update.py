@@ -4,12 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from dream_agents.learners.dreamer import (
-    DreamerBackbone,
-    GaussianDreamerBackbone,
-    ReturnRange,
-    lambda_returns,
-)
+from dream_agents.learners.dreamer import ReturnRange, lambda_returns
+from dream_agents.learners.dreamer_backbones import DreamerBackbone, GaussianDreamerBackbone
 from dream_agents.learners.dreamer_config import DreamerConfig, GaussianDreamerConfig
 from dream_agents.models.dreamer import DreamerSize
 from dream_agents.models.symexp import SymexpTwoHot
@@ -160,9 +156,9 @@ def test_reconstruction_is_of_symlog_observations():
 
 
 @pytest.mark.parametrize("latent", BACKBONES)
-@pytest.mark.parametrize("obs_shape", [(4,), (3, 16, 16)], ids=["state", "pixels"])
+@pytest.mark.parametrize("obs_shape", [(4,), (3, 64, 64)], ids=["state", "pixels"])
 def test_update_changes_every_network_and_remembers_latents(latent, obs_shape):
-    learner = make_learner(latent, obs_shape)
+    learner = make_learner(latent, obs_shape, free_nats=0.1)
     remembered = []
     model = learner.world_model
     before = {name: p.detach().clone() for name, p in model.named_parameters()}

@@ -4,20 +4,22 @@ import numpy as np
 import pytest
 import torch
 
-from dream_agents.models.rssm import RSSM, Categorical, Gaussian
+from dream_agents.models.planet import PlainRSSM
+from dream_agents.models.rssm import NormedRSSM
+from dream_agents.models.stochastic import Categorical, Gaussian
 
-KINDS = {"categorical": lambda: Categorical(6, 4), "gaussian": lambda: Gaussian(5)}
+KINDS = {
+    "categorical": (NormedRSSM, lambda: Categorical(6, 4)),
+    "normed gaussian": (NormedRSSM, lambda: Gaussian(5)),
+    "gaussian": (PlainRSSM, lambda: Gaussian(5)),
+}
 
 
 @pytest.fixture(params=list(KINDS))
-def stochastic(request):
-    return KINDS[request.param]()
-
-
-@pytest.fixture
-def rssm(stochastic):
+def rssm(request):
     torch.manual_seed(0)
-    return RSSM(action_dim=2, embed_dim=7, deterministic=8, hidden=9, stochastic=stochastic)
+    kind, stochastic = KINDS[request.param]
+    return kind(action_dim=2, embed_dim=7, deterministic=8, hidden=9, stochastic=stochastic())
 
 
 def observe(rssm, embeddings, actions, is_first, context=None):

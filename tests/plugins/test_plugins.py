@@ -126,7 +126,7 @@ def test_built_in_agents_take_what_its_backbone_wants(run):
     wanted, sizes, own_planners, own_sizes = out.splitlines()
     assert wanted == "2 0.0 ShootingPlanner(horizon=3, samples=100)"
     assert sizes == "8 LinearSize(latent_dim=4) 3"
-    assert own_planners == "4 0.0 PolicyPlanner()"
+    assert own_planners == "4 0.0 PolicyPlanner(exploration_std=0.0)"
     assert own_sizes == "16 LinearSize(latent_dim=16)"
 
 
