@@ -329,13 +329,13 @@ class TestState:
         for compile in (False, True):
             torch.manual_seed(3)
             learner, buffer = (
-                make_learner(make_model(True), compile=compile, reanalyze_interval=1),
+                make_learner(make_model(True), compile=compile, autocast="bfloat16", reanalyze_interval=1),
                 make_replay(),
             )
             batch = learner.refresh(buffer.sample(8), Counting(), buffer)
             metrics.append(learner.update(batch))
         for name, value in metrics[0].items():
-            assert metrics[1][name].item() == pytest.approx(value.item(), rel=1e-3, abs=1e-4), name
+            assert metrics[1][name].item() == pytest.approx(value.item(), rel=0.02, abs=1e-3), name
 
 
 class TestConfig:
