@@ -31,9 +31,10 @@ class ImplicitModelConfig:
     :param encoder_lr_scale: learning rate of the encoder relative to the others'
     :param grad_clip_norm: largest gradient norm
     :param random_shift: pixels by which observed images are shifted at most, to augment them
-    :param autocast: "bfloat16" runs the networks under autocast, None in float32
-    :param compile: compile the losses with ``torch.compile``; on a CPU with ``autocast="bfloat16"`` only, since compiled
-        float32 products take a slower kernel
+    :param autocast: "bfloat16" runs the networks under autocast, BMPC's planning of replayed steps included; None in
+        float32
+    :param compile: compile the losses with ``torch.compile``; on a CPU with ``autocast="bfloat16"`` only, since
+        compiled float32 products take a slower kernel
     """
 
     horizon: int = 3
@@ -100,8 +101,8 @@ class ImplicitModelLearner(Learner):
         self.device = world_model.device
         if config.compile and self.device.type == "cpu" and config.autocast is None:
             raise ValueError(
-                "compile=True slows float32 updates down on a CPU: torch.compile multiplies by a kernel that takes twice "
-                'as long; leave compile out, or set autocast="bfloat16" as well'
+                "compile=True slows float32 updates down on a CPU: torch.compile multiplies by a slower kernel; leave "
+                'compile out, or set autocast="bfloat16" as well'
             )
         self.scale = RunningScale(self.device)
         model = world_model

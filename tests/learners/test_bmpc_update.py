@@ -302,6 +302,20 @@ class TestLazyReanalyze:
         assert all(torch.isfinite(value).all() for value in metrics.values())
         assert all(p.requires_grad for p in learner.policy_parameters)
 
+    @pytest.mark.parametrize("name", ["dream", "adaptive", "mppi"])
+    def test_replayed_steps_are_planned_under_autocast(self, name):
+        """In bfloat16 where updates are: almost the same plans, from products that were rounded."""
+        observations, means = torch.randn(6, OBS), {}
+        model = make_model()
+        for autocast in (None, "bfloat16"):
+            options = {"samples": 30, "policy_samples": 4, "elites": 5} if name == "mppi" else {}
+            learner = make_learner(model, autocast=autocast)
+            plan = learner.replan(observations, make_planner(name, **options))
+            assert plan.mean.dtype == plan.std.dtype == torch.float32
+            means[autocast] = plan.mean
+        assert not torch.equal(*means.values())
+        assert (means[None] - means["bfloat16"]).abs().median() < 0.05
+
     def test_dream_says_how_sure_its_plans_are(self):
         _, _, fresh = self.refresh(make_planner("dream", expert_std=0.17), make_replay())
         assert fresh.extra["plan_std"][:, :5].unique().item() == pytest.approx(0.17)
