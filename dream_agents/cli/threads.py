@@ -13,7 +13,7 @@ from collections.abc import MutableMapping, Sequence
 from pathlib import Path
 
 #: commands that compute
-_COMPUTING = ("train", "eval", "demo", "bench")
+_COMPUTING = ("train", "eval", "demo", "watch", "bench")
 #: variables by which users choose the threads themselves
 _CHOICES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 _SAMPLE_SECONDS = 0.1
