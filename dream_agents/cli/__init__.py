@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from typing import Annotated, Any
 
 import gymnasium as gym
@@ -23,6 +25,7 @@ from dream_agents.cli import (
     zoo,
 )
 from dream_agents.cli.console import say
+from dream_agents.cli.threads import set_threads
 from dream_agents.wrappers import AssetsUnavailableError, RenderingUnavailableError
 
 #: Errors whose text is meant for the user.
@@ -99,4 +102,7 @@ app.add_typer(zoo.app, name="zoo")
 
 def main() -> None:
     """Run the command: the entry point ``dream-agents``."""
+    line = set_threads(sys.argv[1:], os.environ)
+    if line is not None:
+        say(line, style="dim")
     app(prog_name="dream-agents")

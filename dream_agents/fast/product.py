@@ -30,6 +30,9 @@ class Product:
     def __init__(self, weight: Tensor, bias: Tensor, pack: bool = False):
         self._weight, self._bias = weight.detach(), bias.detach()
         self._packed = self._packed_transpose = None
+        self._half: tuple[Tensor, Tensor] | None = None
+        self._stays = pack
+        self._device_type = weight.device.type  # asking a tensor each time takes longer
         self._fewest_rows = _FEW_PACKED_PRODUCTS / weight.numel()
         if pack and weight.numel() <= _LARGEST_PACKED and _packing_works():
             self._packed = _pack(self._weight)
@@ -37,15 +40,34 @@ class Product:
 
     def __call__(self, x: Tensor) -> Tensor:
         """Map ``x [rows, in]`` to ``[rows, out]``."""
+        if torch.is_autocast_enabled(self._device_type):
+            return self._under_autocast(x)
         if self._packed is None or x.shape[0] < self._fewest_rows:
             return linear(x, self._weight, self._bias)
         return onednn_product(x, self._packed, self._bias)
 
     def pull(self, gradient: Tensor) -> Tensor:
         """``gradient @ weight`` for ``gradient [rows, out]``."""
-        if self._packed_transpose is None or gradient.shape[0] < self._fewest_rows:
+        under_autocast = torch.is_autocast_enabled(self._device_type)
+        if under_autocast or self._packed_transpose is None or gradient.shape[0] < self._fewest_rows:
             return linear(gradient, self._weight.t())
         return onednn_product(gradient, self._packed_transpose)
+
+    def exact(self, x: Tensor) -> Tensor:
+        """Map ``x`` in the weight's own precision, as a last layer does even under autocast."""
+        if not torch.is_autocast_enabled(self._device_type):
+            return self(x)
+        with torch.autocast(self._device_type, enabled=False):
+            return self(x.to(self._weight.dtype))
+
+    def _under_autocast(self, x: Tensor) -> Tensor:
+        """Autocast's product; a weight that stays as it is has to be rounded once only."""
+        if not self._stays:
+            return linear(x, self._weight, self._bias)
+        dtype = torch.get_autocast_dtype(self._device_type)
+        if self._half is None or self._half[0].dtype != dtype:
+            self._half = self._weight.to(dtype), self._bias.to(dtype)
+        return linear(x, *self._half)
 
 
 def _pack(weight: Tensor) -> Tensor:

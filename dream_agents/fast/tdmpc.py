@@ -166,15 +166,15 @@ class _Layer:
             self._gain, self._offset, self._eps = layer.ln.weight, layer.ln.bias, layer.ln.eps
 
     def __call__(self, x: Tensor) -> Tensor:
-        product = self._product(x)
         if self._activation is None:
-            return product
+            return self._product.exact(x)
+        product = self._product(x)
         return self._activation(torch.layer_norm(product, self._shape, self._gain, self._offset, self._eps))
 
     def with_pullback(self, x: Tensor) -> tuple[Tensor, Pullback]:
-        product = self._product(x)
         if self._activation is None:
-            return product, self._product.pull
+            return self._product.exact(x), self._product.pull
+        product = self._product(x)
         normed, mean, rstd = torch.native_layer_norm(
             product, self._shape, self._gain, self._offset, self._eps
         )
@@ -231,7 +231,7 @@ class Ensemble:
         hidden, second_pullback = _norm_with_pullback(
             hidden, *self._second_norm, slice(start, None), 1
         )  # [M, R, width]
-        logits = _each(self._last, hidden.unbind())
+        logits = _each([layer.exact for layer in self._last], hidden.unbind())
 
         def pull(gradient: Tensor) -> Tensor:
             gradient = second_pullback(_each([layer.pull for layer in self._last], gradient.unbind()))
@@ -289,6 +289,7 @@ def _norm_pullback(
     offset: Tensor | None = None,
 ) -> Tensor:
     mask = [True, False, False]
+    gradient = gradient.to(x.dtype)  # another under autocast
     backward = torch.ops.aten.native_layer_norm_backward.default
     return backward(gradient, x, [x.shape[-1]], mean, rstd, gain, offset, mask)[0]
 

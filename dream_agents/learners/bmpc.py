@@ -109,9 +109,10 @@ class BMPCLearner(ImplicitModelLearner):
         """Plan for ``observations [B, ...]`` from nothing, with a policy that explores more."""
         model, planner = accelerated(self.world_model.for_replanning(), planner)
         starts = torch.ones(len(observations), dtype=torch.bool, device=self.device)
-        z, _ = model.observe(observations)
-        memory = planner.initial_memory(model, len(observations))
-        return planner.plan(model, z, memory, starts, generator=self.generator)
+        with self._autocast():
+            z, _ = model.observe(observations)
+            memory = planner.initial_memory(model, len(observations))
+            return planner.plan(model, z, memory, starts, generator=self.generator)
 
     # --------------------------------------------------------------- losses
 

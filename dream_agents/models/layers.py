@@ -37,6 +37,14 @@ def drop_before_norm(x: Tensor, share: float) -> Tensor:
     return x
 
 
+def drop_from_each(parts: Sequence[Tensor], share: float) -> None:
+    """:func:`drop_before_norm` of ``torch.stack(parts)``: the same entries are drawn and zeroed."""
+    size = parts[0].numel()
+    drawn = torch.randint(len(parts) * size, (round(share * len(parts) * size),), device=parts[0].device)
+    for first, part in zip(range(0, len(parts) * size, size), parts, strict=True):
+        part.view(-1).index_fill_(0, drawn[(drawn >= first) & (drawn < first + size)] - first, 0.0)
+
+
 class EnsembleLinear(nn.Module):
     """A layer of several independent networks, evaluated in one batched product.
 
@@ -78,6 +86,21 @@ class EnsembleLinear(nn.Module):
                 return linear(x.to(weight.dtype), weight, bias)
         x = linear(x, weight, bias)
         return mish(F.layer_norm(x, x.shape[-1:], self.ln.weight[member], self.ln.bias[member]))
+
+    def forward_each(self, inputs: Sequence[Tensor]) -> list[Tensor]:
+        """:meth:`forward` of each network's rows ``[rows, in_features]``, one network after the other.
+
+        On a CPU this is sooner: a network's rows stay in the cache, and products take the kernel of :func:`linear`.
+        """
+        weights, biases = self.weight.unbind(), self.bias.unbind()
+        if self.ln is None:
+            with torch.autocast(inputs[0].device.type, enabled=False):
+                return [linear(x.to(w.dtype), w, b) for x, w, b in zip(inputs, weights, biases, strict=True)]
+        outputs = [linear(x, w, b) for x, w, b in zip(inputs, weights, biases, strict=True)]
+        if self.dropout > 0 and self.training:
+            drop_from_each(outputs, self.dropout)
+        norms = zip(outputs, self.ln.weight.unbind(), self.ln.bias.unbind(), strict=True)
+        return [mish(F.layer_norm(x, x.shape[-1:], gain, offset)) for x, gain, offset in norms]
 
 
 class EnsembleNorm(nn.Module):
@@ -145,16 +168,29 @@ class ValueEnsemble(nn.Sequential):
     def forward(self, input: Tensor, members: Sequence[int] | None = None) -> Tensor:
         """Logits ``[M, ..., num_bins]`` of the chosen members, without dropout, or of all."""
         rows = input.reshape(-1, input.shape[-1])
-        if members is None:
-            logits = rows.expand(len(self.layers[0].weight), *rows.shape)
-            for layer in self.layers:
-                logits = layer(logits)
-        else:
+        if members is not None:
             chosen = [rows] * len(members)
             for layer in self.layers:
                 chosen = [layer.forward_member(x, member) for x, member in zip(chosen, members, strict=True)]
             logits = torch.stack(chosen)
+        elif rows.is_cpu and not torch.compiler.is_compiling():
+            logits = self._one_by_one(rows)
+        else:
+            logits = self._batched(rows)
         return logits.view(len(logits), *input.shape[:-1], -1)
+
+    def _batched(self, rows: Tensor) -> Tensor:
+        logits = rows.expand(len(self.layers[0].weight), *rows.shape)
+        for layer in self.layers:
+            logits = layer(logits)
+        return logits
+
+    def _one_by_one(self, rows: Tensor) -> Tensor:
+        """:meth:`_batched`, up to rounding; float32 products take the kernel of :func:`linear`, twice as fast."""
+        each = [rows] * len(self.layers[0].weight)
+        for layer in self.layers:
+            each = layer.forward_each(each)
+        return torch.stack(each)
 
 
 def mlp(in_features: int, hidden: Sequence[int], out_features: int, dropout: float = 0.0) -> nn.Sequential:

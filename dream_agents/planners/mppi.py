@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -29,6 +30,7 @@ class MPPIPlanner:
     :param max_std: largest and first standard deviation
     :param temperature: sharpness of the elites' weights
     :param uncertainty_coef: lambda of Eq. 6, weight of the uncertainty penalty ("test-time regularization")
+    :param autocast: "bfloat16" dreams under autocast, as exactly as learning under it; None in the model's precision
     """
 
     uses_autograd: ClassVar[bool] = False
@@ -42,8 +44,11 @@ class MPPIPlanner:
     max_std: float = 2.0
     temperature: float = 0.5
     uncertainty_coef: float = 0.0
+    autocast: str | None = None
 
     def __post_init__(self) -> None:
+        if self.autocast not in (None, "bfloat16"):
+            raise ValueError(f'MPPIPlanner(autocast={self.autocast!r}) is not known; use "bfloat16" or None')
         check_positive(self, horizon=self.horizon, samples=self.samples, elites=self.elites)
         check_positive(self, iterations=1 if self.iterations is None else self.iterations)
         if not 0 <= self.policy_samples < self.samples or self.elites > self.samples:
@@ -73,7 +78,8 @@ class MPPIPlanner:
         policy_actions = z.new_zeros(self.horizon, batch, 0, model.action_dim)  # [H, B, P, A]
         policy_scores = z.new_zeros(batch, 0)
         if self.policy_samples > 0:
-            policy_actions = roll_out_policy(model, z, self.horizon, self.policy_samples, generator)
+            with self._precision(z):
+                policy_actions = roll_out_policy(model, z, self.horizon, self.policy_samples, generator)
             policy_scores = self.score(model, z, policy_actions, members, generator)
         mean = memory["mean"].roll(-1, 1)
         mean[:, -1] = 0
@@ -92,8 +98,9 @@ class MPPIPlanner:
             gather = index[None, :, :, None].expand(self.horizon, -1, -1, model.action_dim)
             elites = candidates.gather(2, gather)  # [H, B, E, A]
             weights = torch.softmax(self.temperature * top, 1)  # [B, E]
-            mean = torch.einsum("be,hbea->hba", weights, elites)
-            variance = torch.einsum("be,hbea->hba", weights, (elites - mean.unsqueeze(2)).square())
+            with torch.autocast(device.type, enabled=False):  # actions keep their digits
+                mean = torch.einsum("be,hbea->hba", weights, elites)
+                variance = torch.einsum("be,hbea->hba", weights, (elites - mean.unsqueeze(2)).square())
             std = variance.sqrt().clamp(self.min_std, self.max_std)
         chosen = torch.multinomial(weights, 1, generator=generator)  # [B, 1]
         first = elites[0].gather(1, chosen[:, :, None].expand(-1, -1, model.action_dim)).squeeze(1)  # [B, A]
@@ -128,12 +135,19 @@ class MPPIPlanner:
         members: list[int],
         generator: torch.Generator | None,
     ) -> Tensor:
-        objective = planning_objective(
-            model,
-            z,
-            actions,
-            lambda last: model.policy(last).sample(generator),
-            self.uncertainty_coef,
-            members=members,
-        )
+        with self._precision(z):
+            objective = planning_objective(
+                model,
+                z,
+                actions,
+                lambda last: model.policy(last).sample(generator),
+                self.uncertainty_coef,
+                members=members,
+            )
         return objective.value.nan_to_num_(0.0, 0.0, 0.0)
+
+    def _precision(self, z: Tensor) -> AbstractContextManager[object]:
+        """Dreaming in bfloat16 if that is asked for; the Gaussian over sequences stays as exact as it is."""
+        if self.autocast is None:
+            return nullcontext()
+        return torch.autocast(z.device.type, torch.bfloat16)

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from dream_agents.annex import can_compile
-from dream_agents.evaluation import batch_benchmark, benchmark
+from dream_agents.evaluation import batch_benchmark, benchmark, device_benchmark
 from dream_agents.models.bmpc import BMPC_SIZES
 from dream_agents.models.tdmpc import TDMPC_SIZES, TDMPCSize
 
@@ -94,3 +94,29 @@ def test_a_place_that_cannot_be_written_costs_no_measuring(dream_agents_command,
     result = dream_agents_command("bench", "--json", tmp_path)
     assert result.exit_code != 0
     assert "is a folder" in result.output
+
+
+@pytest.mark.usefixtures("small")
+def test_on_a_device(dream_agents_command, tmp_path, monkeypatch):
+    monkeypatch.setattr(device_benchmark, "N_ENVS", 3)
+    path = tmp_path / "device.json"
+    result = dream_agents_command("bench", "--device", "cpu", "--repeats", 1, "--json", path)
+    assert result.exit_code == 0, result.output
+    rows = json.loads(path.read_text())["measurements"]
+    named = {row["name"] for row in rows}
+    assert {"dream plan, 5M, 1 environment", "mppi plan, 5M, 3 environments"} <= named
+    assert {f"TD-MPC2 update, 5M, batch 256, {name}" for name in ("float32", "bfloat16")} <= named
+    bulk = [row for row in rows if row["unit"] == "plans/s"]
+    alone = {row["name"]: row["value"] for row in rows if row["unit"] == "ms"}
+    assert bulk[0]["value"] == pytest.approx(3e3 / alone["dream plan, 5M, 3 environments"])
+
+
+def test_launching_is_what_the_device_does_not_compute():
+    assert device_benchmark.launching_share(0.010, 0.004) == pytest.approx(60)
+    assert device_benchmark.launching_share(0.010, 0.012) == 0
+
+
+def test_bulk_and_device_are_two_benchmarks(dream_agents_command):
+    result = dream_agents_command("bench", "--bulk", "--device", "cpu")
+    assert result.exit_code == 2
+    assert "give --bulk or --device cpu, not both" in result.output

@@ -61,6 +61,20 @@ def test_same_results(model, rows, pack):
 
 
 @pytest.mark.parametrize("pack", [False, True])
+@pytest.mark.parametrize("rows", [1, 40])
+def test_same_results_under_autocast(model, rows, pack):
+    """The last layers stay float32; the rest is rounded as autocast rounds the model."""
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded, expected = outputs(fast_model(model, pack), rows), outputs(model, rows)
+    exact = outputs(model, rows)
+    for name, value in expected.items():
+        assert rounded[name].dtype == value.dtype, name
+        scale = max(1.0, value.float().abs().max().item())
+        torch.testing.assert_close(rounded[name], value, rtol=0.02, atol=0.02 * scale, msg=name)
+    assert not torch.equal(rounded["next"], exact["next"])
+
+
+@pytest.mark.parametrize("pack", [False, True])
 def test_it_sees_the_same_images(pack):
     size = TDMPCSize(12, 14, 16, 3, 3, 4)
     model = TDMPCWorldModel((9, 64, 64), 2, size, num_channels=8).eval()

@@ -302,6 +302,20 @@ class TestLazyReanalyze:
         assert all(torch.isfinite(value).all() for value in metrics.values())
         assert all(p.requires_grad for p in learner.policy_parameters)
 
+    @pytest.mark.parametrize("name", ["dream", "adaptive", "mppi"])
+    def test_replayed_steps_are_planned_under_autocast(self, name):
+        """In bfloat16 where updates are: almost the same plans, from products that were rounded."""
+        observations, means = torch.randn(6, OBS), {}
+        model = make_model()
+        for autocast in (None, "bfloat16"):
+            options = {"samples": 30, "policy_samples": 4, "elites": 5} if name == "mppi" else {}
+            learner = make_learner(model, autocast=autocast)
+            plan = learner.replan(observations, make_planner(name, **options))
+            assert plan.mean.dtype == plan.std.dtype == torch.float32
+            means[autocast] = plan.mean
+        assert not torch.equal(*means.values())
+        assert (means[None] - means["bfloat16"]).abs().median() < 0.05
+
     def test_dream_says_how_sure_its_plans_are(self):
         _, _, fresh = self.refresh(make_planner("dream", expert_std=0.17), make_replay())
         assert fresh.extra["plan_std"][:, :5].unique().item() == pytest.approx(0.17)
@@ -329,13 +343,13 @@ class TestState:
         for compile in (False, True):
             torch.manual_seed(3)
             learner, buffer = (
-                make_learner(make_model(True), compile=compile, reanalyze_interval=1),
+                make_learner(make_model(True), compile=compile, autocast="bfloat16", reanalyze_interval=1),
                 make_replay(),
             )
             batch = learner.refresh(buffer.sample(8), Counting(), buffer)
             metrics.append(learner.update(batch))
         for name, value in metrics[0].items():
-            assert metrics[1][name].item() == pytest.approx(value.item(), rel=1e-3, abs=1e-4), name
+            assert metrics[1][name].item() == pytest.approx(value.item(), rel=0.02, abs=1e-3), name
 
 
 class TestConfig:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from dream_agents.models.tdmpc import TDMPCSize, TDMPCWorldModel
 from dream_agents.planners.mppi import MPPIPlanner
 from dream_agents.planners.objective import roll_out_policy
 
@@ -217,3 +218,25 @@ def test_what_is_logged(model, latents):
     info = plan(MPPIPlanner(), model, latents(model, 3)).info
     assert {"value", "value_best", "value_policy", "std"} <= set(info)
     assert (info["value_best"] >= info["value"] - 1e-5).all()
+
+
+def test_dreaming_in_bfloat16_is_close_and_leaves_the_gaussian_exact():
+    torch.manual_seed(0)
+    model = TDMPCWorldModel((7,), 3, TDMPCSize(32, 32, 32, 2, 3)).eval()
+    for parameter in model.parameters():
+        parameter.data += 0.1 * torch.randn_like(parameter)
+    with torch.no_grad():
+        z = model.encode(torch.randn(2, 7))
+    exact, rounded = plan(MPPIPlanner(), model, z), plan(MPPIPlanner(autocast="bfloat16"), model, z)
+    assert not torch.equal(exact.value, rounded.value)
+    scale = exact.value.abs().max().item()
+    torch.testing.assert_close(rounded.value, exact.value, rtol=0.05, atol=0.05 * scale)
+    for tensor in (rounded.mean, rounded.std, rounded.memory["mean"]):
+        assert tensor.dtype == torch.float32
+    assert not torch.equal(rounded.memory["mean"], rounded.memory["mean"].bfloat16().float())
+    assert not torch.is_autocast_enabled("cpu")
+
+
+def test_unknown_precision():
+    with pytest.raises(ValueError, match=r"autocast='float16'\) is not known; use \"bfloat16\" or None"):
+        MPPIPlanner(autocast="float16")
