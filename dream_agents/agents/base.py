@@ -373,10 +373,11 @@ class WorldModelAgent(PlannerRoles, UpdatingAgent):
         progress_bar: bool = False,
     ) -> SelfWorldModelAgent:
         """Learn for ``total_timesteps`` decisions, as Stable-Baselines3's ``learn``."""
-        name = tb_log_name or type(self).__name__
         if self.device.type == "cpu":
             keep_freed_memory()
-        return super().learn(total_timesteps, callback, log_interval, name, reset_num_timesteps, progress_bar)
+        return super().learn(
+            total_timesteps, callback, log_interval, tb_log_name, reset_num_timesteps, progress_bar
+        )
 
     def _time_plan(self) -> float:
         planner = self.collector

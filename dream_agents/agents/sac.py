@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -207,16 +206,6 @@ class SAC(SavedAgent, stable_baselines3.SAC):
                 f"Observation spaces do not match: {known} != {seen}; give the environment's id or the "
                 "environment itself"
             )
-
-    @classmethod
-    def _attributes_to_load(
-        cls, path: str | Path | Any, saved: dict[str, Any], kwargs: dict[str, Any]
-    ) -> dict[str, Any]:
-        if saved.get("agent_name") != cls.agent_name:
-            raise ValueError(
-                f"{path} was not saved by {cls.__name__}, but by another agent; load it with that one"
-            )
-        return kwargs
 
 
 def _policy_for(space: gym.Space[Any], obs_type: str) -> str:
