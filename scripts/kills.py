@@ -34,6 +34,9 @@ import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import torch
+from safetensors.torch import load_file
+
 EPISODE, CHECKPOINT_EVERY, N_ENVS = 20, 40, 2
 #: seconds that a run may take to its end, and that its processes may take to end after it was killed
 LIMIT, GRACE = 600.0, 15.0
@@ -250,8 +253,8 @@ class Campaign:
         same_rows = [[row[name] for name in names] for row in rows] == [
             [row[name] for name in names] for row in expected
         ]
-        weights = [next(folder.glob("final*.safetensors")).read_bytes() for folder in (run, reference)]
-        if same_rows and weights[0] == weights[1]:
+        weights = [load_file(next(folder.glob("final*.safetensors"))) for folder in (run, reference)]
+        if same_rows and all(torch.equal(value, weights[1][name]) for name, value in weights[0].items()):
             self.tally.same += 1
         else:
             self._problem(f"{run.name} is not what it would have been (same episodes: {same_rows})")
@@ -297,7 +300,9 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=54, help="in all; every agent gets its share")
     parser.add_argument("--agents", nargs="+", choices=CASES, default=list(CASES))
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
-    parser.add_argument("--out", type=Path, required=True, help="folder for the runs; an agent's goes at its end")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="folder for the runs; an agent's goes at its end"
+    )
     parser.add_argument("--keep", action="store_true", help="keep the runs")
     arguments = parser.parse_args()
     share = -(-arguments.kills // len(arguments.agents))

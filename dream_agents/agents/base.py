@@ -34,7 +34,7 @@ from dream_agents.agents.task import (
     make_config,
 )
 from dream_agents.agents.updating import UpdatingAgent
-from dream_agents.annex import keep_freed_memory
+from dream_agents.annex import keep_freed_memory, make_decider
 from dream_agents.learners.base import (
     PLAN_MEAN,
     PLAN_STD,
@@ -384,7 +384,7 @@ class WorldModelAgent(PlannerRoles, UpdatingAgent):
         assert self._last_obs is not None
         starts = torch.ones(self.n_envs, dtype=torch.bool, device=self.device)
         began = time.perf_counter()
-        plan, _ = self.policy.decider.plan(
+        plan, _ = make_decider(self.world_model).plan(
             self.policy.observations_to_tensor(self._last_obs),
             self.policy.initial_memory(planner, len(starts)),
             starts,
@@ -414,7 +414,7 @@ class WorldModelAgent(PlannerRoles, UpdatingAgent):
         if self._plan_memory is None or self._plan_owner is not planner:
             self._plan_memory, self._plan_owner = self.policy.initial_memory(planner, n_envs), planner
             starts = torch.ones_like(starts)
-        plan, self._plan_memory = self.policy.decider.plan(
+        plan, self._plan_memory = self.policy.collecting_decider.plan(
             obs,
             self._plan_memory,
             starts,

@@ -138,7 +138,9 @@ class UpdatingAgent(SavedWorldModelAgent):
             return
         for name, value in metrics.items():
             self.logger.record_mean(name, value.item())
-        self.logger.record_mean("time/ms_per_update", 1e3 * (time.perf_counter() - began) / (count - self.updates_left))
+        self.logger.record_mean(
+            "time/ms_per_update", 1e3 * (time.perf_counter() - began) / (count - self.updates_left)
+        )
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
         self.logger.record("train/learning_rate", self.lr_schedule(self._current_progress_remaining))
 

@@ -107,7 +107,9 @@ def test_agents_do_not_learn_from_it():
                 explode(self, "huge velocity")
             return self.env.step(action)
 
-    model = SAC(Explodes(gym.make("HalfCheetah-v5")), learning_starts=100, buffer_size=50, device="cpu", seed=0)
+    model = SAC(
+        Explodes(gym.make("HalfCheetah-v5")), learning_starts=100, buffer_size=50, device="cpu", seed=0
+    )
     model.learn(30)
     stored = model.replay_buffer
     assert np.abs(stored.observations).max() < 100
