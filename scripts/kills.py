@@ -11,9 +11,9 @@ each kill:
   since it was due;
 - the resumed run says that it goes on from that checkpoint.
 
-A run that is left alone after its kills has to come to its end in time, with every episode in its table once. World-model
-agents then have to have the same table and the same weights as a run that was never killed. (SAC's environments get a
-new seed when it is resumed.)
+A run that is left alone after its kills has to come to its end in time, with every episode in its table once. An agent
+with a world model then has to have the same table and the same weights as a run that was never killed. (SAC's
+environments get a new seed when it is resumed.)
 
 It needs Linux. The table on standard output has a row an agent; the exit code is 1 if anything was not as it should be.
 """

@@ -30,6 +30,7 @@ from dream_agents.agents.task import (
     check_numbers,
     check_obs_type,
     discount_from_episode_length,
+    implied_obs_type,
     make_action_noise,
     make_config,
 )
@@ -168,6 +169,7 @@ class WorldModelAgent(PlannerRoles, UpdatingAgent):
             tau=tau,
             gamma=gamma,
         )
+        obs_type = implied_obs_type(policy, env, obs_type)
         id = env if isinstance(env, str) else None
         self.task = TrainingTask(
             id,

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList, ProgressBarCallback
-from stable_baselines3.common.noise import ActionNoise
+from stable_baselines3.common.noise import ActionNoise, VectorizedActionNoise
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.type_aliases import MaybeCallback, RolloutReturn, TrainFreq, TrainFrequencyUnit
 from stable_baselines3.common.vec_env import VecEnv
@@ -20,7 +20,6 @@ from dream_agents.replay import SequenceReplayBuffer
 from dream_agents.replay.arrays import cut_episodes
 from dream_agents.wrappers.divergence import INVALID_STEP
 from dream_agents.wrappers.watched import NotFiniteError, watched
-
 
 SelfCollectingAgent = TypeVar("SelfCollectingAgent", bound="CollectingAgent")
 
@@ -66,6 +65,8 @@ class CollectingAgent(OffPolicyAlgorithm):
         tb_log_name: str = "run",
         progress_bar: bool = False,
     ) -> Any:
+        if isinstance(self.action_noise, VectorizedActionNoise):  # for as many environments as there were
+            self.action_noise = self.action_noise.base_noise
         starts_new_episodes = reset_num_timesteps or self._last_obs is None
         result = super()._setup_learn(
             total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar

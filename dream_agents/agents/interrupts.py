@@ -50,7 +50,8 @@ def stops_at_rollout_start(callback: BaseCallback) -> bool:
     """
     kind = type(callback)
     if isinstance(callback, CallbackList) and kind._on_rollout_start is CallbackList._on_rollout_start:
-        return any([stops_at_rollout_start(one) for one in callback.callbacks])  # all are called
+        answers = [stops_at_rollout_start(one) for one in callback.callbacks]  # all are called
+        return any(answers)
     if kind.on_rollout_start is not BaseCallback.on_rollout_start:
         callback.on_rollout_start()
         return False

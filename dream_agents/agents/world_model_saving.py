@@ -59,8 +59,8 @@ class SavedWorldModelAgent(SavedAgent):
         takes = cls.loads_any_backbone or backbone == parameters_of(cls)["backbone"].default
         if backbone is None or not (takes or saved.get("saved_by", cls.__name__) == cls.__name__):
             raise ValueError(
-                f'{path} was saved by {owner} (backbone "{backbone}"), not by {cls.__name__}; load it with {owner}.load, '
-                "or with DreamMPC.load, which plans in any world model"
+                f'{path} was saved by {owner} (backbone "{backbone}"), not by {cls.__name__}; load it with '
+                f"{owner}.load, or with DreamMPC.load, which plans in any world model"
             )
 
     @classmethod

@@ -243,17 +243,18 @@ class TestCatchUp:
     @pytest.mark.parametrize("at", [5, 22])
     def test_ctrl_c_in_the_middle_of_an_update_waits_for_its_end(self, make_agent, at):
         agent, pressed = make_agent(), []
-        for name in ("pretrain", "update"):
+        sample = agent.replay_buffer.sample
 
-            def interrupted(batch, update=getattr(agent.learner, name)):
-                if agent._n_updates == at and not pressed:
-                    pressed.append(True)
-                    signal.raise_signal(signal.SIGINT)
-                return update(batch)
+        def press(*arguments, **keywords):
+            if agent._n_updates == at and not pressed:
+                pressed.append(True)
+                signal.raise_signal(signal.SIGINT)
+            return sample(*arguments, **keywords)
 
-            setattr(agent.learner, name, interrupted)
+        agent.replay_buffer.sample = press
         with pytest.raises(KeyboardInterrupt):
             agent.learn(30)
+        del agent.replay_buffer.sample
         assert agent._n_updates == at + 1
         agent.learn(30 - agent.num_timesteps, reset_num_timesteps=False)
         whole = make_agent().learn(30)
@@ -261,10 +262,14 @@ class TestCatchUp:
         assert torch.equal(weights(agent), weights(whole))
 
     def test_a_second_ctrl_c_does_not_wait(self):
-        with pytest.raises(KeyboardInterrupt), whole():
-            signal.raise_signal(signal.SIGINT)
-            with pytest.raises(KeyboardInterrupt):
+        def press_twice():
+            with whole():
                 signal.raise_signal(signal.SIGINT)
+                with pytest.raises(KeyboardInterrupt):
+                    signal.raise_signal(signal.SIGINT)
+
+        with pytest.raises(KeyboardInterrupt):
+            press_twice()
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
     def test_interrupted_by_the_keyboard(self, make_agent):

@@ -1,6 +1,9 @@
 """An agent's spaces are its environment's own, and it acts alike however the environment is given."""
 
+import copy
 import json
+import pickle
+import warnings
 import zipfile
 
 import gymnasium as gym
@@ -326,6 +329,31 @@ class TestNativeActions:
         assert isinstance(action * 2, NativeAction)
         assert type(action > 1) is np.ndarray
         assert isinstance(action.max(), np.float32)
+
+    def test_stay_what_they_are_when_they_are_handed_on(self):
+        action = np.array([0.5, 1.5], np.float32).view(NativeAction)
+        pair = [action, action]
+        same = (
+            action.copy(),
+            copy.deepcopy(action),
+            pickle.loads(pickle.dumps(action)),
+            action[None],
+            action[:1],
+        )
+        for other in (*same, np.stack(pair), np.concatenate(pair), np.vstack(pair), np.clip(action, -1, 1)):
+            assert isinstance(other, NativeAction)
+        assert type(np.asarray(action)) is np.ndarray
+        assert type(np.isfinite(np.stack(pair))) is np.ndarray
+
+    def test_plain_ones_outside_of_what_is_scaled_are_noticed(self, walk):
+        env = make_env(walk(low=0.0, high=10.0))
+        env.reset(seed=0)
+        with pytest.warns(UserWarning, match=r"action \[7\.\] is clipped to \[-1, 1\].* pass it on as it is"):
+            env.step(np.array([7.0], np.float32))
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            env.step(np.array([8.0], np.float32))  # said once
+            make_env(walk(low=0.0, high=10.0)).reset(seed=0)
 
     def test_are_taken_as_they_are_by_environments_of_make_env(self, walk):
         env = make_env(walk(low=0.0, high=10.0))
