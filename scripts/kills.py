@@ -60,7 +60,7 @@ class Case:
     options: dict[str, object] = field(default_factory=dict)
     arguments: tuple[str, ...] = ("--model-size", "1M")
     env: str = "Pendulum-v1"
-    decisions: int = 400
+    decisions: int = 240
     exact: bool = True
 
 
@@ -69,8 +69,8 @@ CASES = {
     "bmpc": Case(MPPI),
     "dream_mpc": Case(),
     "dreamer": Case({"sequence_length": 8, "horizon": 3, "train_freq": 4}),
-    "sac": Case(arguments=(), decisions=1200, exact=False),
-    "sac_ae": Case(arguments=(), env="dmc_cartpole-balance-v0", decisions=240, exact=False),
+    "sac": Case(arguments=(), decisions=600, exact=False),
+    "sac_ae": Case(arguments=(), env="dmc_cartpole-balance-v0", decisions=160, exact=False),
 }
 
 
