@@ -2,9 +2,9 @@
 
     python scripts/kills.py --kills 54 --out /tmp/kills
 
-Each agent learns in two environments in processes of their own, and is evaluated and writes checkpoints on the way. One
-run in three is killed while it writes a checkpoint, the others at any time from the start of the process on. After
-each kill:
+Each agent learns in two environments in processes of their own, and is evaluated and writes checkpoints on the way.
+Kills come in turns at any time from the start of the process on, at any time of learning, and while a checkpoint is
+written. After each kill:
 
 - no process of the run is left;
 - the newest checkpoint is whole, has no fewer decisions than the one before, and lacks no more than the decisions
@@ -69,7 +69,7 @@ CASES = {
     "bmpc": Case(MPPI),
     "dream_mpc": Case(),
     "dreamer": Case({"sequence_length": 8, "horizon": 3, "train_freq": 4}),
-    "sac": Case(arguments=(), decisions=600, exact=False),
+    "sac": Case(arguments=(), decisions=1200, exact=False),
     "sac_ae": Case(arguments=(), env="dmc_cartpole-balance-v0", decisions=160, exact=False),
 }
 
@@ -99,17 +99,18 @@ class Campaign:
     def __init__(self, agent: str, folder: Path, seed: int):
         self.agent, self.case, self.folder = agent, CASES[agent], folder / agent
         self.random, self.tally = random.Random(f"{agent} {seed}"), Tally()
-        self.seconds = 0.0
+        #: of a run from its start to its end, and of its learning alone
+        self.seconds = self.learning = 0.0
         self.number = 0
-        self.output = ""
 
     def run(self, kills: int) -> Tally:
         """Kill runs until there were so many kills, and let the last one end."""
         reference = self.folder / "reference"
-        began = time.monotonic()
+        began = time.time()
         if not self._to_its_end(self._command(reference), reference):
             return self.tally
-        self.seconds = time.monotonic() - began
+        self.seconds = time.time() - began
+        self.learning = time.time() - (reference / "args.json").stat().st_mtime
         run = self._new_run()
         while self.tally.kills < kills and len(self.tally.problems) < 10:
             if self._start_and_kill(run):
@@ -155,17 +156,11 @@ class Campaign:
         before = newest_checkpoint(run)
         log = self.folder / f"{run.name}.{self.tally.kills}.log"
         process = self._start(self._resume_command(run), log)
-        while_writing = self.tally.kills % 3 == 2
-        deadline = time.monotonic() + (LIMIT if while_writing else self.random.uniform(0.1, self.seconds))
-        while process.poll() is None and time.monotonic() < deadline:
-            if while_writing and any((run / "checkpoints").glob(".unfinished_*")):
-                time.sleep(self.random.uniform(0, 0.02))
-                break
-            time.sleep(0.001 if while_writing else 0.02)
+        self._wait_for_the_moment(process, run)
         if process.poll() is None:
             process.send_signal(signal.SIGKILL)
+            self.tally.while_writing += self.tally.kills % 3 == 2
             self.tally.kills += 1
-            self.tally.while_writing += while_writing
             killed = True
         else:
             killed = False
@@ -176,6 +171,29 @@ class Campaign:
         self._check_resume(log, before)
         self._check_checkpoints(run, before)
         return killed
+
+    def _wait_for_the_moment(self, process: subprocess.Popen[bytes], run: Path) -> None:
+        """Wait until it is time for a kill, or the run has ended."""
+        kind, learns, began = self.tally.kills % 3, run / "args.json", time.time()
+        wait, writes = self.random.uniform(0.1, self.seconds), self.random.randint(1, 3)
+        if kind == 1:
+            wait = self.random.uniform(0, self.learning)
+        was_writing = False
+        while process.poll() is None and time.time() < began + LIMIT:
+            if kind == 0 and time.time() > began + wait:
+                return
+            started = (
+                learns.stat().st_mtime if learns.is_file() else 0.0
+            )  # it is written before learning goes on
+            if kind == 1 and began < started < time.time() - wait:
+                return
+            is_writing = kind == 2 and any((run / "checkpoints").glob(".unfinished_*"))
+            writes -= is_writing and not was_writing
+            was_writing = is_writing
+            if kind == 2 and is_writing and writes == 0:
+                time.sleep(self.random.uniform(0, 0.02))
+                return
+            time.sleep(0.001 if kind == 2 else 0.02)
 
     def _to_its_end(self, command: list[str], run: Path) -> bool:
         before = newest_checkpoint(run)

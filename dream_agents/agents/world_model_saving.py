@@ -25,9 +25,6 @@ _NOT_SAVED = (
     "_plan_memory",
     "_plan_owner",
     "_last_plan",
-    "_last_obs",
-    "_last_original_obs",
-    "_last_episode_starts",
     "_callback",
     "_ranges",
 )

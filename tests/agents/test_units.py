@@ -29,7 +29,12 @@ FORMS = {
     "VecEnv of make_env's": lambda id: DummyVecEnv([lambda: make_env(id, max_episode_steps=STEPS)]),
     "make_vec_env": lambda id: make_vec_env(id, max_episode_steps=STEPS),
 }
-SUITES = ["dmc_cartpole-balance-v0", "dmc_reacher-three_easy-v0", "metaworld_reach-v3", "humanoid_h1-stand-v0"]
+SUITES = [
+    "dmc_cartpole-balance-v0",
+    "dmc_reacher-three_easy-v0",
+    "metaworld_reach-v3",
+    "humanoid_h1-stand-v0",
+]
 GYMNASIUM = ["Pendulum-v1", "HalfCheetah-v5", "Ant-v5", "BipedalWalker-v3"]
 
 
