@@ -7,6 +7,8 @@ import os
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -29,29 +31,62 @@ def replacing(path: Path) -> Iterator[TextIO]:
     os.replace(unfinished, path)
 
 
+@dataclass
+class _Held:
+    """A lock that a process holds, and how often it has entered."""
+
+    file: TextIO
+    process: int
+    entered: int = 0
+
+
+_held: dict[Path, _Held] = {}
+
+
 @contextmanager
 def only_writer(folder: Path) -> Iterator[None]:
     """Be the only process that writes to a folder, until the block or the process ends, however it does.
 
-    :param folder: the folder; it is made
-    :raises BlockingIOError: if another process writes to it, saying which
-    """
-    import fcntl
+    A process that holds a folder can enter again. Where the system or the disk can't lock files, nothing is locked.
 
+    :param folder: the folder; it is made
+    :raises BlockingIOError: if another process writes to it, saying which, where and since when
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / _LOCK).open("a+", encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            file.seek(0)
-            raise BlockingIOError(
-                f"another process writes to {folder}: {file.read().strip() or 'it does not say which'}. Let it end, or "
-                "choose another folder"
-            ) from error
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {platform.node()}\n")
-        file.flush()
+    place = folder.resolve()
+    held = _held.get(place)
+    if held is None or held.process != os.getpid():  # a forked process is another one
+        held = _held[place] = _Held(_lock(place), os.getpid())
+    held.entered += 1
+    try:
         yield
+    finally:
+        held.entered -= 1
+        if held.entered == 0:
+            del _held[place]
+            held.file.close()
+
+
+def _lock(folder: Path) -> TextIO:
+    """Lock a folder for as long as the returned file is open, and say in it who did."""
+    file = (folder / _LOCK).open("a+", encoding="utf-8")
+    try:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {platform.node()} since {datetime.now():%Y-%m-%d %H:%M:%S}\n")
+        file.flush()
+    except BlockingIOError as error:
+        file.seek(0)
+        owner = file.read().strip() or "it does not say which"
+        file.close()
+        raise BlockingIOError(
+            f"another process writes to {folder}: {owner}. Let it end, or choose another folder"
+        ) from error
+    except (ImportError, OSError):
+        pass  # no locks on this system or disk, or no room to say whose it is
+    return file
 
 
 def write_json(path: str | Path, content: Any) -> None:

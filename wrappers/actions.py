@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import gymnasium as gym
@@ -11,6 +12,7 @@ from gymnasium.spaces import Box
 _UNLIMITED = 1e10
 """MuJoCo's mjMAXVAL, which dm_control gives as the bound of actuators that have none."""
 _COMPONENTS_NAMED = 5
+_ROUNDING = 1e-5
 
 Array = np.ndarray[Any, Any]
 
@@ -19,8 +21,16 @@ class NativeAction(np.ndarray[Any, Any]):
     """An action in an environment's own units.
 
     An environment that `make_env` has brought to [-1, 1] takes one as it is, and scales every other array. So what
-    an agent's `predict` returns means the same in `gymnasium.make(id)` and in `make_env(id)`.
+    an agent's `predict` returns means the same in `gymnasium.make(id)` and in `make_env(id)`. It stays one when it is
+    copied, pickled, computed with, stacked or concatenated; `numpy.asarray`, `numpy.array` and `tolist` make plain
+    numbers of it.
     """
+
+    def __array_function__(self, function: Any, types: Any, arguments: Any, keywords: Any) -> Any:
+        """Return actions that are put together as actions."""
+        result = super().__array_function__(function, types, arguments, keywords)
+        are_all = all(issubclass(one, NativeAction) for one in types)
+        return result.view(NativeAction) if function in _JOINING and are_all else result
 
     def __array_wrap__(self, array: Any, context: Any = None, return_scalar: bool = False) -> Any:
         """Return what is computed with actions as actions again, but plain truth values and sums."""
@@ -28,6 +38,9 @@ class NativeAction(np.ndarray[Any, Any]):
             return array[()]
         is_action = np.issubdtype(array.dtype, np.floating)
         return array.view(NativeAction) if is_action else array.view(np.ndarray)
+
+
+_JOINING = (np.stack, np.concatenate, np.vstack, np.hstack, np.broadcast_to)
 
 
 class ActionScale:
@@ -166,6 +179,7 @@ class ScaledAction(gym.ActionWrapper[Any, Any, Any], gym.utils.RecordConstructor
         gym.ActionWrapper.__init__(self, env)
         self._scale = ActionScale(env.action_space, env_name(env))
         space = self._scale.space
+        self._has_warned = False
         self._is_scaled = bool(np.any(space.low != -1) or np.any(space.high != 1))
         self.action_space = Box(-1.0, 1.0, (int(np.prod(space.shape)),), np.float32)
 
@@ -174,7 +188,23 @@ class ScaledAction(gym.ActionWrapper[Any, Any, Any], gym.utils.RecordConstructor
         # Where the own actions are scalars, the rows of an array of them are not marked, but have no dimension either.
         is_native = isinstance(action, NativeAction) or np.ndim(action) == 0
         array = np.asarray(action).reshape(self._scale.space.shape)
-        return self._scale.inside(array) if is_native or not self._is_scaled else self._scale.to_native(array)
+        if is_native or not self._is_scaled:
+            return self._scale.inside(array)
+        self._warn_of_other_units(array)
+        return self._scale.to_native(array)
+
+    def _warn_of_other_units(self, unit: Array) -> None:
+        """Say once that actions outside [-1, 1] may have lost what says that their units are others."""
+        if self._has_warned or not np.any(np.abs(unit) > 1 + _ROUNDING):
+            return
+        self._has_warned = True
+        warnings.warn(
+            f"the action {unit} is clipped to [-1, 1], from where it is scaled to the bounds of {env_name(self.env)}. "
+            "What predict() of an agent returns has the environment's own units and is not scaled; but numpy.asarray, "
+            "numpy.array and tolist make plain numbers of it, which are: pass it on as it is, or make the environment "
+            "with normalized=False",
+            stacklevel=2,
+        )
 
 
 def env_name(env: gym.Env[Any, Any]) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import gymnasium as gym
@@ -27,7 +28,23 @@ def diverged(data: Any) -> str | None:
     return f"the physics diverged ({', '.join(found)})" if found else None
 
 
-class EndAtDivergence(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructorArgs):
+class _EndsEarly(gym.Wrapper[Any, Any, Any, Any]):
+    """Can end an episode with the last observation before a step that went wrong."""
+
+    _last_observation: Any = None
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        """Start an episode."""
+        self._last_observation, info = self.env.reset(seed=seed, options=options)
+        return self._last_observation, info
+
+    def _end(self, reason: str) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        return self._last_observation, 0.0, False, True, {INVALID_STEP: reason}
+
+
+class EndAtDivergence(_EndsEarly, gym.utils.RecordConstructorArgs):
     """Ends an episode where the simulation raises an error, as dm_control's does where it diverges.
 
     The last observation before is returned with a reward of 0, ``truncated``, and ``info["invalid_step"]``.
@@ -40,21 +57,55 @@ class EndAtDivergence(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstruct
         gym.utils.RecordConstructorArgs.__init__(self, find_error=find_error)
         gym.Wrapper.__init__(self, env)
         self._find_error = find_error
-        self._last_observation: Any = None
-
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Any, dict[str, Any]]:
-        """Start an episode."""
-        self._last_observation, info = self.env.reset(seed=seed, options=options)
-        return self._last_observation, info
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """Take one frame."""
         try:
             result = self.env.step(action)
         except self._find_error() as error:
-            reason = f"the physics diverged ({error})"
-            return self._last_observation, 0.0, False, True, {INVALID_STEP: reason}
+            return self._end(f"the physics diverged ({error})")
         self._last_observation = result[0]
         return result
+
+
+class EndAtReset(_EndsEarly, gym.utils.RecordConstructorArgs):
+    """Ends an episode where MuJoCo has put the simulation back to its start in the middle of a step.
+
+    Gymnasium's own environments go on as if nothing had happened. What is returned is as with `EndAtDivergence`.
+
+    :param env: an environment whose `unwrapped.data` is MuJoCo's ``MjData``
+    """
+
+    def __init__(self, env: gym.Env[Any, Any]) -> None:
+        gym.utils.RecordConstructorArgs.__init__(self)
+        gym.Wrapper.__init__(self, env)
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        """Take a step."""
+        result = self.env.step(action)
+        unwrapped: Any = self.unwrapped
+        reason = diverged(unwrapped.data)
+        if reason is not None:
+            return self._end(reason)
+        self._last_observation = result[0]
+        return result
+
+
+def end_at_divergence(env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
+    """Return `env` so that episodes end where MuJoCo's physics diverges, or itself where that is not needed.
+
+    :param env: any environment
+    """
+    mujoco = sys.modules.get("mujoco")  # what it simulates would have imported it
+    data = getattr(env.unwrapped, "data", None)
+    if mujoco is None or not isinstance(data, mujoco.MjData):
+        return env
+    is_ours = type(env.unwrapped).__module__.startswith("dream_agents.")  # they see to it themselves
+    return env if is_ours or any(isinstance(one, EndAtReset) for one in _layers(env)) else EndAtReset(env)
+
+
+def _layers(env: gym.Env[Any, Any]) -> Iterator[gym.Env[Any, Any]]:
+    yield env
+    while isinstance(env, gym.Wrapper):
+        env = env.env
+        yield env

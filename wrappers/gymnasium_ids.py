@@ -10,6 +10,7 @@ from gymnasium.envs.registration import find_highest_version, get_env_id, parse_
 
 from dream_agents.registry.environments import is_registered
 from dream_agents.wrappers.base import Task
+from dream_agents.wrappers.divergence import end_at_divergence
 
 
 class GymnasiumSuite:
@@ -51,10 +52,10 @@ class GymnasiumSuite:
         )
 
     def make(self, id: str, *, render_mode: str | None = None, **options: Any) -> gym.Env[Any, Any]:
-        """Make one environment with `gymnasium.make`."""
+        """Make one environment with `gymnasium.make`; where MuJoCo's physics diverges, its episode ends."""
         if render_mode is not None:  # not every environment takes the argument
             options["render_mode"] = render_mode
-        return gym.make(id, **options)
+        return end_at_divergence(gym.make(id, **options))
 
 
 SUITE = GymnasiumSuite()

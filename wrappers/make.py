@@ -14,6 +14,7 @@ import gymnasium as gym
 from dream_agents.registry import PluginError, UnknownNameError, suites
 from dream_agents.registry.environments import register_suite
 from dream_agents.wrappers.base import Suite, Task
+from dream_agents.wrappers.divergence import end_at_divergence
 from dream_agents.wrappers.info import EnvInfo, task_info
 from dream_agents.wrappers.pixels import FRAME_STACK, IMAGE_SIZE, observe_pixels
 from dream_agents.wrappers.spaces import (
@@ -53,7 +54,7 @@ def make_env(
 
     :param id: an environment's id or alias, also with a module that registers it (``"module:id"``); or a
         ready `gymnasium.Env`, or a function without arguments that makes one. An environment that has the
-        right spaces already is returned as it is.
+        right spaces already is returned as it is; but where MuJoCo simulates it, episodes end where physics diverges.
     :param render_mode: as for `gymnasium.make`: ``"rgb_array"`` for images
     :param obs_type: what is observed: ``"state"``, a vector of numbers; or ``"pixels"``, the last three frames
         that the environment renders, uint8 ``Box(0, 255, (9, 64, 64))`` (see `observe_pixels`). Images that a
@@ -246,7 +247,7 @@ def _ready_made(
         raise TypeError(
             f"expected an environment's id, a gymnasium.Env or a function that makes one, not a {type(made)}"
         )
-    return made
+    return end_at_divergence(made)
 
 
 def _check_reset(env: gym.Env[Any, Any]) -> None:

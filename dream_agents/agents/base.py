@@ -30,11 +30,12 @@ from dream_agents.agents.task import (
     check_numbers,
     check_obs_type,
     discount_from_episode_length,
+    implied_obs_type,
     make_action_noise,
     make_config,
 )
 from dream_agents.agents.updating import UpdatingAgent
-from dream_agents.annex import keep_freed_memory
+from dream_agents.annex import keep_freed_memory, make_decider
 from dream_agents.learners.base import (
     PLAN_MEAN,
     PLAN_STD,
@@ -168,6 +169,7 @@ class WorldModelAgent(PlannerRoles, UpdatingAgent):
             tau=tau,
             gamma=gamma,
         )
+        obs_type = implied_obs_type(policy, env, obs_type)
         id = env if isinstance(env, str) else None
         self.task = TrainingTask(
             id,
@@ -373,17 +375,18 @@ class WorldModelAgent(PlannerRoles, UpdatingAgent):
         progress_bar: bool = False,
     ) -> SelfWorldModelAgent:
         """Learn for ``total_timesteps`` decisions, as Stable-Baselines3's ``learn``."""
-        name = tb_log_name or type(self).__name__
         if self.device.type == "cpu":
             keep_freed_memory()
-        return super().learn(total_timesteps, callback, log_interval, name, reset_num_timesteps, progress_bar)
+        return super().learn(
+            total_timesteps, callback, log_interval, tb_log_name, reset_num_timesteps, progress_bar
+        )
 
     def _time_plan(self) -> float:
         planner = self.collector
         assert self._last_obs is not None
         starts = torch.ones(self.n_envs, dtype=torch.bool, device=self.device)
         began = time.perf_counter()
-        plan, _ = self.policy.decider.plan(
+        plan, _ = make_decider(self.world_model).plan(
             self.policy.observations_to_tensor(self._last_obs),
             self.policy.initial_memory(planner, len(starts)),
             starts,
@@ -413,7 +416,7 @@ class WorldModelAgent(PlannerRoles, UpdatingAgent):
         if self._plan_memory is None or self._plan_owner is not planner:
             self._plan_memory, self._plan_owner = self.policy.initial_memory(planner, n_envs), planner
             starts = torch.ones_like(starts)
-        plan, self._plan_memory = self.policy.decider.plan(
+        plan, self._plan_memory = self.policy.collecting_decider.plan(
             obs,
             self._plan_memory,
             starts,

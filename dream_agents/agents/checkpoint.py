@@ -18,8 +18,10 @@ import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 
+from dream_agents.agents.collecting import CollectingAgent
 from dream_agents.agents.plain_weights import pack_weights
 from dream_agents.agents.training_state import Checkpointable, set_training_state, training_state
+from dream_agents.files import only_writer
 from dream_agents.replay.arrays import replay_arrays, set_replay_arrays
 
 _PREFIX, _UNFINISHED, _REPLACED = "checkpoint_", ".unfinished_", ".replaced_"
@@ -52,7 +54,8 @@ class CheckpointCallback(BaseCallback):
     not the run.
 
     ``learn`` raises a ValueError at once if the folder holds good checkpoints of more decisions than the agent has:
-    they are another run's, and are not to be lost.
+    they are another run's, and are not to be lost. While it goes on, no other process can write to the folder: it is
+    told so by a BlockingIOError.
 
     :param folder: where checkpoints go
     :param save_freq: decisions between checkpoints
@@ -71,6 +74,8 @@ class CheckpointCallback(BaseCallback):
 
     def _on_training_start(self) -> None:
         self._last_save = self.num_timesteps
+        if isinstance(self.model, CollectingAgent):
+            self.model.while_learning.enter_context(only_writer(self.folder))
         _refuse_other_runs(self.folder, self.num_timesteps)
 
     def _on_rollout_start(self) -> None:
@@ -108,11 +113,16 @@ def save_checkpoint(agent: Checkpointable, folder: str | Path, keep: int = 2) ->
 
     :return: the new checkpoint's folder
     :raises OSError: if it can't be written; earlier checkpoints then stay
+    :raises BlockingIOError: if another process writes to the folder
     :raises ValueError: if ``keep`` is less than 1
     """
     if keep < 1:
         raise ValueError(f"keep={keep}: at least 1 is needed")
-    folder = Path(folder)
+    with only_writer(Path(folder)):
+        return _write_checkpoint(agent, Path(folder), keep)
+
+
+def _write_checkpoint(agent: Checkpointable, folder: Path, keep: int) -> Path:
     for stale in folder.glob(f"{_UNFINISHED}*"):  # of processes that were killed
         shutil.rmtree(stale, ignore_errors=True)
     final = folder / f"{_PREFIX}{agent.num_timesteps:010d}"
@@ -279,8 +289,7 @@ def check_agent(checkpoint: Path, agent: type) -> None:
     wrote = _read_manifest(checkpoint).agent
     if wrote is not None and wrote != agent.__name__:
         raise ValueError(
-            f"{checkpoint} was written by {wrote}, not {agent.__name__}: go on with {wrote}.load_checkpoint. To act, "
-            f"{agent.__name__}.load of its {AGENT_FILE} may do"
+            f"{checkpoint} was written by {wrote}, not {agent.__name__}: go on with {wrote}.load_checkpoint"
         )
 
 

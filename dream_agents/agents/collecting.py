@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 import warnings
-from typing import Any
+from contextlib import ExitStack
+from typing import Any, TypeVar
 
 import numpy as np
 from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList, ProgressBarCallback
-from stable_baselines3.common.noise import ActionNoise
+from stable_baselines3.common.noise import ActionNoise, VectorizedActionNoise
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.type_aliases import MaybeCallback, RolloutReturn, TrainFreq, TrainFrequencyUnit
 from stable_baselines3.common.vec_env import VecEnv
@@ -19,6 +20,8 @@ from dream_agents.replay import SequenceReplayBuffer
 from dream_agents.replay.arrays import cut_episodes
 from dream_agents.wrappers.divergence import INVALID_STEP
 from dream_agents.wrappers.watched import NotFiniteError, watched
+
+SelfCollectingAgent = TypeVar("SelfCollectingAgent", bound="CollectingAgent")
 
 
 class CollectingAgent(OffPolicyAlgorithm):
@@ -30,11 +33,29 @@ class CollectingAgent(OffPolicyAlgorithm):
 
     #: the environments' last movement that belongs to what was stored
     _last_movement: int = 0
+    #: what callbacks hold until ``learn`` ends, however it does: ``while_learning.enter_context(...)``
+    while_learning: ExitStack
     _pace: Pace | None = None
     _chose_at: float = 0.0
     _collected_at: float | None = None
     _updates_before: int = 0
     _warned_of_learning_starts: bool = False
+
+    def learn(
+        self: SelfCollectingAgent,
+        total_timesteps: int,
+        callback: MaybeCallback = None,
+        log_interval: int = 4,
+        tb_log_name: str | None = None,
+        reset_num_timesteps: bool = True,
+        progress_bar: bool = False,
+    ) -> SelfCollectingAgent:
+        """Learn for ``total_timesteps`` decisions, as Stable-Baselines3's ``learn``."""
+        name = tb_log_name or type(self).__name__
+        with ExitStack() as self.while_learning:
+            return super().learn(
+                total_timesteps, callback, log_interval, name, reset_num_timesteps, progress_bar
+            )
 
     def _setup_learn(
         self,
@@ -44,6 +65,8 @@ class CollectingAgent(OffPolicyAlgorithm):
         tb_log_name: str = "run",
         progress_bar: bool = False,
     ) -> Any:
+        if isinstance(self.action_noise, VectorizedActionNoise):  # for as many environments as there were
+            self.action_noise = self.action_noise.base_noise
         starts_new_episodes = reset_num_timesteps or self._last_obs is None
         result = super()._setup_learn(
             total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar

@@ -31,6 +31,8 @@ class DreamMPC(WorldModelAgent):
         imitates plans, and for ``planner`` otherwise
     """
 
+    loads_any_backbone = True
+
     def __init__(
         self,
         env: EnvLike | VecEnv | None,

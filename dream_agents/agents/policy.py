@@ -55,6 +55,7 @@ class WorldModelPolicy(BasePolicy):
         self.scale = ActionScale(action_space)
         self.backbone, self.model_kwargs, self.planner, self.seed = backbone, model_kwargs, planner, seed
         self._decider: Decider | None = None
+        self._collecting_decider: Decider | None = None
         self.world_model = backbone.build_world_model(
             self.encoding.shape, int(np.prod(action_space.shape)), **model_kwargs
         )
@@ -71,7 +72,7 @@ class WorldModelPolicy(BasePolicy):
         return {name: getattr(self, name) for name in names} | {"lr_schedule": None}
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_decider": None}
+        return self.__dict__ | {"_decider": None, "_collecting_decider": None}
 
     def initial_memory(self, planner: Planner, batch_size: int) -> Memory:
         """Memory of world model and planner at an episode's start, each tensor ``[batch_size, ...]``.
@@ -84,10 +85,21 @@ class WorldModelPolicy(BasePolicy):
 
     @property
     def decider(self) -> Decider:
-        """What decides in the world model, for ``predict`` and while learning."""
+        """What decides in the world model for :meth:`predict`."""
         if self._decider is None or self._decider.model is not self.world_model:
             self._decider = make_decider(self.world_model)
         return self._decider
+
+    @property
+    def collecting_decider(self) -> Decider:
+        """What decides while learning.
+
+        Which of its ways a decider takes, equal up to rounding, depends on its decisions before. It is another one than
+        that of :meth:`predict`, so that an evaluation does not change what is learned, and a resumed run repeats it.
+        """
+        if self._collecting_decider is None or self._collecting_decider.model is not self.world_model:
+            self._collecting_decider = make_decider(self.world_model)
+        return self._collecting_decider
 
     def compile_planner(self, n_envs: int = 1, deterministic: bool = True) -> None:
         """Compile what :meth:`predict` does for ``n_envs`` observations, with the planner and the weights of now.

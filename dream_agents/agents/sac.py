@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -20,7 +19,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from dream_agents.agents.keywords import explaining_memory, require_env
 from dream_agents.agents.observations import ObservationEncoding, is_image_space
 from dream_agents.agents.saving import SavedAgent
-from dream_agents.agents.task import TrainingTask, check_normalization, check_obs_type
+from dream_agents.agents.task import TrainingTask, check_normalization, check_obs_type, implied_obs_type
 from dream_agents.registry import UnknownNameError
 from dream_agents.wrappers import ActionScale, task_info
 from dream_agents.wrappers.make import EnvLike
@@ -115,6 +114,7 @@ class SAC(SavedAgent, stable_baselines3.SAC):
             env, policy = policy, env  # type: ignore[assignment]  # Stable-Baselines3's order of these two
         if preset not in PRESETS:
             raise UnknownNameError("preset of SAC", preset, PRESETS)
+        obs_type = implied_obs_type(policy, env, obs_type)
         self.preset = preset
         self.agent_name = type(self).agent_name  # is saved
         id = env if isinstance(env, str) else None
@@ -191,12 +191,20 @@ class SAC(SavedAgent, stable_baselines3.SAC):
         deterministic: bool = False,
     ) -> tuple[np.ndarray, tuple[np.ndarray, ...] | None]:
         """Choose actions in the environment's units; see Stable-Baselines3's ``predict``."""
-        if isinstance(observation, dict | tuple) and isinstance(self.observation_space, gym.spaces.Box):
+        if self._is_native(observation):
             encoding = ObservationEncoding(self.observation_space, self.native_observation_space)
             batch, vectorized = encoding.batch(observation)
             observation = batch if vectorized else batch[0]
         actions, state = super().predict(observation, state, episode_start, deterministic)
         return self.scale.for_env(self.scale.inside(actions)), state
+
+    def _is_native(self, observation: Any) -> bool:
+        """Whether it may be what the environment itself observes, where the agent's is that as a vector."""
+        space, native = self.observation_space, self.native_observation_space
+        if not isinstance(space, gym.spaces.Box):
+            return False
+        flattens = len(space.shape) == 1 and native is not None and native.shape != space.shape
+        return flattens or isinstance(observation, dict | tuple)
 
     @classmethod
     def _check_fit(cls, saved: Mapping[str, Any], env: VecEnv) -> None:
@@ -207,16 +215,6 @@ class SAC(SavedAgent, stable_baselines3.SAC):
                 f"Observation spaces do not match: {known} != {seen}; give the environment's id or the "
                 "environment itself"
             )
-
-    @classmethod
-    def _attributes_to_load(
-        cls, path: str | Path | Any, saved: dict[str, Any], kwargs: dict[str, Any]
-    ) -> dict[str, Any]:
-        if saved.get("agent_name") != cls.agent_name:
-            raise ValueError(
-                f"{path} was not saved by {cls.__name__}, but by another agent; load it with that one"
-            )
-        return kwargs
 
 
 def _policy_for(space: gym.Space[Any], obs_type: str) -> str:

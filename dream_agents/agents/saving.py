@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import io
 import itertools
 import warnings
 from collections.abc import Iterable, Mapping
@@ -29,7 +30,7 @@ from dream_agents.agents.checkpoint import (
 from dream_agents.agents.collecting import CollectingAgent
 from dream_agents.agents.keywords import explain_misplaced, parameters_of
 from dream_agents.agents.task import TrainingTask
-from dream_agents.registry import UnknownNameError, suites
+from dream_agents.registry import UnknownNameError, agents, suites
 from dream_agents.wrappers import make_env, native_spaces, resolve, task_info
 from dream_agents.wrappers.gymnasium_ids import SUITE as GYMNASIUM
 from dream_agents.wrappers.make import EnvLike
@@ -53,6 +54,8 @@ class SavedAgent(CollectingAgent):
     task: TrainingTask
     #: what the environments themselves observe, which ``observation_space`` may be in another form
     native_observation_space: gym.Space[Any] | None = None
+    #: name of the class that wrote the file, in what was saved
+    saved_by: str
     #: the agent's own random streams by name; none if it draws from the global one
     generators: Mapping[str, torch.Generator]
     _action_repeat: int
@@ -73,7 +76,7 @@ class SavedAgent(CollectingAgent):
         super().dump_logs()
 
     def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "_pace"]
+        return [*super()._excluded_save_params(), "_pace", "while_learning"]
 
     def set_env(self, env: EnvLike | VecEnv, force_reset: bool = True) -> None:
         """Continue in another environment with the same spaces.
@@ -139,6 +142,7 @@ class SavedAgent(CollectingAgent):
             task = task.changed_to(
                 env, **{name: kwargs.pop(name) for name in _TASK_OPTIONS if name in kwargs}
             )
+        cls._check_owner(path, saved)
         attributes = cls._attributes_to_load(path, saved, kwargs)
         if env is not None:
             env = cls._wrap_env(task.make(env), 0)
@@ -152,17 +156,34 @@ class SavedAgent(CollectingAgent):
             watch(agent.env, task.not_finite)  # the constructor that load calls knows the default only
         return agent
 
+    def save(self, path: str | Path | io.BufferedIOBase, *args: Any, **kwargs: Any) -> None:
+        """Write the agent to a file; see Stable-Baselines3's ``save``. The file says which agent wrote it."""
+        self.saved_by = type(self).__name__
+        super().save(path, *args, **kwargs)
+
+    @classmethod
+    def _check_owner(cls, path: str | Path | Any, saved: Mapping[str, Any]) -> None:
+        """Hook of :meth:`load`: check whose file it is.
+
+        :param path: the file, which messages name
+        :param saved: the saved agent's attributes
+        :raises ValueError: if it is an agent's that this one can't load
+        """
+        if saved.get("agent_name") != getattr(cls, "agent_name", None):
+            owner = owner_of(saved)
+            raise ValueError(f"{path} was saved by {owner}, not by {cls.__name__}; load it with {owner}.load")
+
     @classmethod
     def _attributes_to_load(
         cls, path: str | Path | Any, saved: dict[str, Any], kwargs: dict[str, Any]
     ) -> dict[str, Any]:
-        """Hook of :meth:`load`: check the file, and turn keyword arguments into attributes.
+        """Hook of :meth:`load`: turn keyword arguments into attributes.
 
         :param path: the file, which messages name
         :param saved: the saved agent's attributes
         :param kwargs: given to ``load``, without those that say how environments are made
         :return: attributes that replace saved ones, and what else Stable-Baselines3's ``load`` takes
-        :raises ValueError: if this agent can't load the file or change what is given
+        :raises ValueError: if this agent can't change what is given
         """
         return kwargs
 
@@ -218,6 +239,20 @@ def check_known(agent: type, given: Iterable[str]) -> None:
     for name in given:
         if name not in known:
             raise UnknownNameError(f"option of {agent.__name__}", name, sorted(known))
+
+
+def owner_of(saved: Mapping[str, Any]) -> str:
+    """Name the class of the agent that saved a file; files of version 0.1 do not always say it.
+
+    :param saved: the saved agent's attributes
+    """
+    if "saved_by" in saved:
+        return str(saved["saved_by"])
+    if "agent_name" in saved:
+        return str(agents.get(saved["agent_name"]).__name__)
+    return {"bmpc": "BMPC", "dreamer": "DreamerV3", "dreamer_gaussian": "DreamMPC"}.get(
+        str(saved.get("backbone_name")), "TDMPC2"
+    )
 
 
 def _spaces_of_version_0_1(task: TrainingTask) -> dict[str, Any]:

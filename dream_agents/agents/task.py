@@ -196,6 +196,17 @@ def make_action_noise(noise: ActionNoise | float | None, space: spaces.Space[Any
     return NormalActionNoise(np.zeros(shape), np.full(shape, float(noise)))
 
 
+def implied_obs_type(policy: object, env: object, obs_type: str) -> str:
+    """Return "pixels" for "CnnPolicy" in an environment that observes images already, or else ``obs_type``.
+
+    :param policy: Stable-Baselines3's policy class or its name
+    :param env: what the agent was given
+    :param obs_type: what the user says, or the default
+    """
+    space = getattr(env, "observation_space", None)
+    return "pixels" if policy == "CnnPolicy" and space is not None and is_image_space(space) else obs_type
+
+
 def make_config(config_class: type, options: dict[str, Any]) -> Any:
     """Build a learner's configuration; unknown names raise and list the known ones."""
     known = [field.name for field in dataclasses.fields(config_class)]

@@ -14,6 +14,7 @@ from stable_baselines3.common.type_aliases import RolloutReturn, TrainFreq, Trai
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 
+from dream_agents.agents.interrupts import stops_at_rollout_start, whole
 from dream_agents.agents.world_model_saving import SavedWorldModelAgent
 from dream_agents.learners.base import Backbone, Learner, get_backbone
 from dream_agents.models.base import WorldModel
@@ -30,8 +31,9 @@ class UpdatingAgent(SavedWorldModelAgent):
     """The part of :class:`WorldModelAgent` that updates.
 
     The updates that make up for the random decisions come at once, which may take long. Before each of them callbacks
-    are called by ``on_rollout_start``, as between decisions later. Where one of them, or Ctrl-C, ends ``learn``, the
-    updates that are left are done when it goes on, also from a checkpoint.
+    are called by ``on_rollout_start``, as between decisions later; one whose ``_on_rollout_start`` returns False ends
+    ``learn`` there. So does Ctrl-C, between two updates. Those that are left are done when learning goes on, also from
+    a checkpoint.
     """
 
     replay_buffer: SequenceReplayBuffer | None
@@ -45,6 +47,7 @@ class UpdatingAgent(SavedWorldModelAgent):
     _replay_ready: bool = False
     _warned_of_no_update: bool = False
     _callback: BaseCallback | None = None
+    _is_stopped: bool = False
 
     @property
     @abstractmethod
@@ -75,13 +78,19 @@ class UpdatingAgent(SavedWorldModelAgent):
         """Updates that are due before the next decision."""
         return self._seed_updates_left + self._updates_left
 
+    def _setup_learn(self, *args: Any, **kwargs: Any) -> Any:
+        self._is_stopped = False
+        return super()._setup_learn(*args, **kwargs)
+
     def collect_rollouts(
         self, env: VecEnv, callback: BaseCallback, *args: Any, **kwargs: Any
     ) -> RolloutReturn:
-        """Do the updates that are left, then collect steps."""
+        """Do the updates that are left, then collect steps, unless a callback has stopped learning."""
         self._callback = callback
-        if self.updates_left > 0 and self._is_ready():
+        if self.updates_left > 0 and not self._is_stopped and self._is_ready():
             self._update(self.batch_size)
+        if self._is_stopped:
+            return RolloutReturn(0, 0, continue_training=False)
         return super().collect_rollouts(env, callback, *args, **kwargs)
 
     def train(self, gradient_steps: int, batch_size: int) -> None:
@@ -89,10 +98,11 @@ class UpdatingAgent(SavedWorldModelAgent):
         if not self._is_ready():
             self._say_that_nothing_is_learned()
             return
-        if not self._seed_phase_done:
-            self._seed_phase_done = True
-            self._seed_updates_left = self._updates_for(int(self.learning_starts))
-        self._updates_left += gradient_steps
+        with whole():
+            if not self._seed_phase_done:
+                self._seed_phase_done = True
+                self._seed_updates_left = self._updates_for(int(self.learning_starts))
+            self._updates_left += gradient_steps
         self._update(batch_size)
 
     def _is_ready(self) -> bool:
@@ -112,29 +122,35 @@ class UpdatingAgent(SavedWorldModelAgent):
             )
 
     def _update(self, batch_size: int) -> None:
-        """Do the updates that are left, and log their means."""
+        """Do the updates that are left, or those until a callback stops learning, and log their means."""
         self.learner.set_learning_rate(self.lr_schedule(self._current_progress_remaining))
         self._collected_at = None  # each update is timed here
         began, count, metrics = time.perf_counter(), self.updates_left, {}
-        while self._seed_updates_left > 0:
-            self._between_updates(count)
-            metrics = self._timed_update(batch_size, pretrain=True)
-            self._seed_updates_left -= 1
-        while self._updates_left > 0:
-            metrics = self._timed_update(batch_size, pretrain=False)
-            self._updates_left -= 1
+        while self._seed_updates_left > 0 and not self._is_stopped_before_update(count):
+            with whole():
+                metrics = self._timed_update(batch_size, pretrain=True)
+                self._seed_updates_left -= 1
+        while self._updates_left > 0 and not self._is_stopped:
+            with whole():
+                metrics = self._timed_update(batch_size, pretrain=False)
+                self._updates_left -= 1
+        if not metrics:
+            return
         for name, value in metrics.items():
             self.logger.record_mean(name, value.item())
-        self.logger.record_mean("time/ms_per_update", 1e3 * (time.perf_counter() - began) / count)
+        self.logger.record_mean(
+            "time/ms_per_update", 1e3 * (time.perf_counter() - began) / (count - self.updates_left)
+        )
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
         self.logger.record("train/learning_rate", self.lr_schedule(self._current_progress_remaining))
 
-    def _between_updates(self, count: int) -> None:
+    def _is_stopped_before_update(self, count: int) -> bool:
         """Let callbacks act before an update that makes up for random decisions, and say how far they are."""
         done = count - self.updates_left
         self._report(f"making up for the random decisions, update {done + 1} of {count}", again=True)
         if self._callback is not None and done > 0:  # before the first, the last decision is just over
-            self._callback.on_rollout_start()
+            self._is_stopped = stops_at_rollout_start(self._callback)
+        return self._is_stopped
 
     def _timed_update(self, batch_size: int, pretrain: bool) -> dict[str, Tensor]:
         assert self.replay_buffer is not None

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from stable_baselines3.common.vec_env import VecEnv
 
+from dream_agents.agents.keywords import parameters_of
 from dream_agents.agents.learning_rate import make_schedule
-from dream_agents.agents.saving import SavedAgent
+from dream_agents.agents.saving import SavedAgent, owner_of
 from dream_agents.agents.task import make_action_noise, make_config
 from dream_agents.learners.base import get_backbone, planner_kwargs
 from dream_agents.planners import Memory, make_planner
@@ -23,9 +25,6 @@ _NOT_SAVED = (
     "_plan_memory",
     "_plan_owner",
     "_last_plan",
-    "_last_obs",
-    "_last_original_obs",
-    "_last_episode_starts",
     "_callback",
     "_ranges",
 )
@@ -34,6 +33,8 @@ _NOT_SAVED = (
 class SavedWorldModelAgent(SavedAgent):
     """The part of :class:`WorldModelAgent` that says what its files hold, and what ``load`` may change."""
 
+    #: whether files are loaded that another agent saved, whatever backbone they have
+    loads_any_backbone: ClassVar[bool] = False
     _plan_memory: Memory | None
 
     def set_env(self, env: EnvLike | VecEnv, force_reset: bool = True) -> None:
@@ -46,6 +47,18 @@ class SavedWorldModelAgent(SavedAgent):
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
         return ["policy", "learner"], []
+
+    @classmethod
+    def _check_owner(cls, path: str | Path | Any, saved: Mapping[str, Any]) -> None:
+        """Take files of this agent, and of others that have its backbone: they act alike."""
+        super()._check_owner(path, saved)
+        owner, backbone = owner_of(saved), saved.get("backbone_name")
+        takes = cls.loads_any_backbone or backbone == parameters_of(cls)["backbone"].default
+        if backbone is None or not (takes or saved.get("saved_by", cls.__name__) == cls.__name__):
+            raise ValueError(
+                f'{path} was saved by {owner} (backbone "{backbone}"), not by {cls.__name__}; load it with '
+                f"{owner}.load, or with DreamMPC.load, which plans in any world model"
+            )
 
     @classmethod
     def _attributes_to_load(

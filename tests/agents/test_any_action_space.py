@@ -1,5 +1,7 @@
 """Whatever an environment's Box is and however it is given, every action that it gets is in it."""
 
+from io import BytesIO
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -98,12 +100,22 @@ WAYS = {
 @settings(
     max_examples=12, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck)
 )  # nothing is shrunk, since every example is a training
-@given(space=boxes(), way=st.sampled_from(sorted(WAYS)), noisy=st.booleans())
-def test_environments_get_no_action_outside_their_space(agent, space, way, noisy):
+@given(
+    space=boxes(),
+    way=st.sampled_from(sorted(WAYS)),
+    loaded_in=st.sampled_from([None, *sorted(WAYS)]),
+    noisy=st.booleans(),
+)
+def test_environments_get_no_action_outside_their_space(agent, space, way, loaded_in, noisy):
     env, options = WAYS[way](space)
     if noisy and space.shape:  # Stable-Baselines3's noise is an array
         options["action_noise"] = NormalActionNoise(np.zeros(space.shape), 3 * np.ones(space.shape))
     model = AGENTS[agent](env, **options).learn(18)
+    if loaded_in is not None:
+        env, options = WAYS[loaded_in](space)
+        file = BytesIO()
+        model.save(file)
+        model = type(model).load(file, env, device="cpu", **options).learn(15)
     assert model.action_space == space
     for deterministic in (True, False):
         action, _ = model.predict(np.zeros(2, np.float32), deterministic=deterministic)

@@ -1,5 +1,6 @@
 """Interrupted work is not lost."""
 
+import fcntl
 import io
 import json
 import os
@@ -8,16 +9,18 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.noise import NormalActionNoise
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
-from dream_agents import TDMPC2, DreamMPC
+from dream_agents import SAC, TDMPC2, DreamMPC
 from dream_agents.agents.checkpoint import (
     CheckpointCallback,
     CheckpointError,
@@ -396,3 +399,46 @@ def test_manifest_of_version_0_1_still_loads(make_dream, tmp_path):
         json.dumps({key: content[key] for key in ("number", "decisions", "files")})
     )
     assert DreamMPC.load_checkpoint(tmp_path, device="cpu").num_timesteps == 40
+
+
+@contextmanager
+def held_by_another(folder):
+    """Lock a folder as another process does: what locks a file is who opened it."""
+    folder.mkdir(exist_ok=True)
+    with (folder / ".lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        file.write("process 12 on mars since yesterday")
+        file.flush()
+        yield
+
+
+class TestOneWriter:
+    @pytest.mark.parametrize("make", ["world model", "SAC"])
+    def test_the_second_is_told_of_the_first(self, make_dream, tmp_path, make):
+        agent = make_dream() if make == "world model" else SAC("Pendulum-v1", device="cpu", buffer_size=100)
+        told = pytest.raises(
+            BlockingIOError, match=r"another process writes to .*: process 12 on mars since yesterday"
+        )
+        with held_by_another(tmp_path):
+            with told:
+                agent.learn(30, CheckpointCallback(tmp_path, 20))
+            assert agent.num_timesteps == 0
+            with told:
+                agent.save_checkpoint(tmp_path)
+        agent.learn(10, CheckpointCallback(tmp_path, 20)).save_checkpoint(tmp_path)
+
+    @pytest.mark.parametrize("fails", [False, True])
+    def test_the_folder_is_held_until_learning_ends(self, make_dream, tmp_path, fails):
+        class Try(BaseCallback):
+            def _on_step(self):
+                with pytest.raises(BlockingIOError), held_by_another(tmp_path):
+                    pass
+                if fails and self.n_calls == 5:
+                    raise KeyError("by mistake")
+                return True
+
+        agent = make_dream()
+        with pytest.raises(KeyError, match="by mistake") if fails else nullcontext():
+            agent.learn(8, [CheckpointCallback(tmp_path, 4), Try()])
+        with held_by_another(tmp_path):
+            pass

@@ -1,5 +1,6 @@
 """What learning says of its time."""
 
+import signal
 import warnings
 from types import SimpleNamespace
 
@@ -10,6 +11,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 
 from dream_agents import SAC
 from dream_agents.agents import pace, updating
+from dream_agents.agents.interrupts import whole
 
 
 class Clock:
@@ -210,6 +212,65 @@ class TestCatchUp:
         assert (agent._n_updates, agent.num_timesteps) == (whole._n_updates, 30)
         if not from_a_checkpoint:  # otherwise the episode was cut
             assert torch.equal(weights(agent), weights(whole))
+
+    @pytest.mark.parametrize("from_a_checkpoint", [False, True])
+    def test_a_callback_that_returns_false_stops_there(self, make_agent, tmp_path, from_a_checkpoint):
+        class Stop(BaseCallback):
+            ended = 0
+
+            def _on_rollout_start(self):
+                return self.model._n_updates != 7
+
+            def _on_step(self):
+                return True
+
+            def _on_training_end(self):
+                self.ended += 1
+
+        stop, other = Stop(), StopAfter(-1)
+        agent = make_agent().learn(30, callback=[stop, other])
+        assert (agent._n_updates, other.seen[-1], stop.ended) == (7, 7, 1)
+        decisions = agent.num_timesteps
+        if from_a_checkpoint:
+            agent.save_checkpoint(tmp_path)
+            agent = type(agent).load_checkpoint(tmp_path, device="cpu")
+        agent.learn(30 - decisions, reset_num_timesteps=False)
+        whole = make_agent().learn(30)
+        assert (agent._n_updates, agent.num_timesteps) == (whole._n_updates, 30)
+        if not from_a_checkpoint:
+            assert torch.equal(weights(agent), weights(whole))
+
+    @pytest.mark.parametrize("at", [5, 22])
+    def test_ctrl_c_in_the_middle_of_an_update_waits_for_its_end(self, make_agent, at):
+        agent, pressed = make_agent(), []
+        sample = agent.replay_buffer.sample
+
+        def press(*arguments, **keywords):
+            if agent._n_updates == at and not pressed:
+                pressed.append(True)
+                signal.raise_signal(signal.SIGINT)
+            return sample(*arguments, **keywords)
+
+        agent.replay_buffer.sample = press
+        with pytest.raises(KeyboardInterrupt):
+            agent.learn(30)
+        del agent.replay_buffer.sample
+        assert agent._n_updates == at + 1
+        agent.learn(30 - agent.num_timesteps, reset_num_timesteps=False)
+        whole = make_agent().learn(30)
+        assert agent._n_updates == whole._n_updates
+        assert torch.equal(weights(agent), weights(whole))
+
+    def test_a_second_ctrl_c_does_not_wait(self):
+        def press_twice():
+            with whole():
+                signal.raise_signal(signal.SIGINT)
+                with pytest.raises(KeyboardInterrupt):
+                    signal.raise_signal(signal.SIGINT)
+
+        with pytest.raises(KeyboardInterrupt):
+            press_twice()
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
     def test_interrupted_by_the_keyboard(self, make_agent):
         agent = make_agent()

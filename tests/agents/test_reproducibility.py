@@ -8,7 +8,7 @@ import textwrap
 import numpy as np
 import pytest
 import torch
-from stable_baselines3.common.callbacks import EvalCallback
+from stable_baselines3.common.callbacks import BaseCallback, EvalCallback
 
 from dream_agents import make_vec_env
 
@@ -78,3 +78,20 @@ def test_another_process_gets_the_same(name):
     command = [sys.executable, "-c", script + "print(digest)"]
     there = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1]
     assert there == here["digest"]
+
+
+def test_decisions_between_do_not_matter(make_agent):
+    """Networks are large enough here that weights which stay are packed for several decisions."""
+
+    class Asks(BaseCallback):
+        def _on_rollout_start(self):
+            for _ in range(3):
+                self.model.predict(np.zeros((1, 3), np.float32), deterministic=True)
+
+        def _on_step(self):
+            return True
+
+    size = {} if make_agent.__name__ == "make_dreamer" else {"model_size": "1M"}
+    options = size | {"learning_starts": 4, "batch_size": 4}
+    expected, agent = make_agent(**options).learn(16), make_agent(**options).learn(16, Asks())
+    np.testing.assert_array_equal(agent.replay_buffer.actions, expected.replay_buffer.actions)

@@ -1,9 +1,10 @@
 """Simulations that diverge in the middle of an episode."""
 
+import gymnasium as gym
 import numpy as np
 import pytest
 
-from dream_agents import make_env, make_vec_env
+from dream_agents import SAC, make_env, make_vec_env
 
 IDS = [
     "dmc_walker-walk-v0",
@@ -12,6 +13,9 @@ IDS = [
     "humanoid_h1-run-v0",
     "humanoid_h1-reach-v0",
     "humanoid_h1hand-stand-v0",
+    "HalfCheetah-v5",
+    "Ant-v5",
+    "Humanoid-v5",
 ]
 
 
@@ -79,3 +83,34 @@ def test_a_vectorized_environment_begins_the_next_episode():
     np.testing.assert_array_equal(infos[0]["terminal_observation"], before[0])
     _, _, dones, _ = env.step(zero)
     assert not dones.any()
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("normalized", [True, False])
+def test_a_ready_environment_of_mujoco_ends_there_too(normalized):
+    env = make_env(make_env(gym.make("HalfCheetah-v5"), normalized=normalized), normalized=normalized)
+    env.reset(seed=0)
+    explode(env, "no position")
+    _, reward, terminated, truncated, info = env.step(np.zeros(6, np.float32))
+    assert (reward, terminated, truncated) == (0, False, True)
+    assert info == {"invalid_step": "the physics diverged (BADQPOS)"}
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_agents_do_not_learn_from_it():
+    class Explodes(gym.Wrapper):
+        steps = 0
+
+        def step(self, action):
+            self.steps += 1
+            if self.steps == 15:
+                explode(self, "huge velocity")
+            return self.env.step(action)
+
+    model = SAC(
+        Explodes(gym.make("HalfCheetah-v5")), learning_starts=100, buffer_size=50, device="cpu", seed=0
+    )
+    model.learn(30)
+    stored = model.replay_buffer
+    assert np.abs(stored.observations).max() < 100
+    assert stored.pos == 29
