@@ -1,17 +1,26 @@
 """What the documentation shows works."""
 
 import re
+from functools import partial
 from pathlib import Path
 
+import gymnasium
+import numpy as np
 import pytest
 import torch
+from gymnasium.spaces import Box, Dict
 from gymnasium.utils.env_checker import check_env
 
-from dream_agents import make_env, registry
+from dream_agents import DreamMPC, make_env, registry
 from dream_agents.learners.base import Backbone
 from dream_agents.learners.tdmpc2 import TDMPC2Backbone
-from dream_agents.wrappers import describe
+from dream_agents.models.tdmpc import TDMPCSize
+from dream_agents.wrappers import describe, gl
 from dream_agents.wrappers.humanoid_bench.tasks import TASKS
+
+needs_gl = pytest.mark.skipif(
+    not any(map(gl.is_usable, gl.HEADLESS)), reason="neither EGL nor OSMesa works here"
+)
 
 
 def blocks(page: Path, language: str) -> list[str]:
@@ -129,3 +138,35 @@ def test_every_page_is_in_the_navigation(checkout: Path) -> None:
     navigation = (checkout / "mkdocs.yml").read_text().partition("nav:")[2].partition("plugins:")[0]
     pages = {path.relative_to(checkout / "docs").as_posix() for path in (checkout / "docs").rglob("*.md")}
     assert pages == set(re.findall(r"[\w/-]+\.md", navigation))
+
+
+def test_arm_of_the_environments_page_is_learned_in_by_key(checkout: Path) -> None:
+    code = block_with(checkout / "docs/environments.md", "class Arm")
+    made: list = []
+    names = {
+        "gymnasium": gymnasium,
+        "np": np,
+        "Box": Box,
+        "Dict": Dict,
+        "DreamMPC": partial(_make_tiny, made),
+    }
+    exec(code, names)
+    (agent,) = made
+    assert agent.obs_type == "pixels+state"
+    assert agent.world_model.obs_shape == {"camera": (3, 64, 64), "joints": (7,), "wrist": (1, 48, 48)}
+    assert agent.learn(4).predict(agent.env.reset())[0].shape == (1, 7)
+
+
+def _make_tiny(made: list, env: gymnasium.Env) -> DreamMPC:
+    size = TDMPCSize(16, 16, 16, 2, 2)
+    made.append(DreamMPC(env, model_size=size, buffer_size=50, learning_starts=100, device="cpu"))
+    return made[0]
+
+
+@needs_gl
+def test_environments_page_says_what_pixels_and_state_are(checkout: Path) -> None:
+    code = block_with(checkout / "docs/environments.md", 'obs_type="pixels+state"')
+    line = next(line for line in code.splitlines() if line.startswith("# Dict"))
+    env = make_env("dmc_reacher-easy-v0", obs_type="pixels+state")
+    assert str(env.observation_space).replace("'", '"') == line.removeprefix("# ")
+    env.close()

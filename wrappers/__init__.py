@@ -9,7 +9,7 @@ from dream_agents.wrappers.gl import RenderingUnavailableError
 from dream_agents.wrappers.humanoid_bench.official import AssetsUnavailableError
 from dream_agents.wrappers.info import EnvInfo, TaskInfo, task_info
 from dream_agents.wrappers.make import OBS_TYPES, describe, make_env, make_vec_env, resolve
-from dream_agents.wrappers.pixels import observe_pixels
+from dream_agents.wrappers.pixels import observe_pixels, observe_pixels_and_state
 from dream_agents.wrappers.repeat import ActionRepeat
 from dream_agents.wrappers.spaces import native_spaces, normalize
 
@@ -32,6 +32,7 @@ __all__ = [
     "native_spaces",
     "normalize",
     "observe_pixels",
+    "observe_pixels_and_state",
     "resolve",
     "task_info",
 ]

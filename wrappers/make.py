@@ -16,7 +16,8 @@ from dream_agents.registry.environments import register_suite
 from dream_agents.wrappers.base import Suite, Task
 from dream_agents.wrappers.divergence import end_at_divergence
 from dream_agents.wrappers.info import EnvInfo, task_info
-from dream_agents.wrappers.pixels import FRAME_STACK, IMAGE_SIZE, observe_pixels
+from dream_agents.wrappers.keyed import has_pictures
+from dream_agents.wrappers.pixels import FRAME_STACK, IMAGE_SIZE, observe_pixels, observe_pixels_and_state
 from dream_agents.wrappers.spaces import (
     keep_observation,
     normalize,
@@ -27,7 +28,7 @@ from dream_agents.wrappers.spaces import (
 if TYPE_CHECKING:
     from stable_baselines3.common.vec_env import VecEnv
 
-OBS_TYPES = ("state", "pixels")
+OBS_TYPES = ("state", "pixels", "pixels+state")
 """Values of `obs_type`."""
 
 EnvLike = str | gym.Env[Any, Any] | Callable[[], gym.Env[Any, Any]]
@@ -38,7 +39,7 @@ def make_env(
     id: EnvLike,
     *,
     render_mode: str | None = None,
-    obs_type: str = "state",
+    obs_type: str | None = "state",
     seed: int | None = None,
     normalized: bool = True,
     frame_stack: int = FRAME_STACK,
@@ -57,8 +58,10 @@ def make_env(
         right spaces already is returned as it is; but where MuJoCo simulates it, episodes end where physics diverges.
     :param render_mode: as for `gymnasium.make`: ``"rgb_array"`` for images
     :param obs_type: what is observed: ``"state"``, a vector of numbers; or ``"pixels"``, the last three frames
-        that the environment renders, uint8 ``Box(0, 255, (9, 64, 64))`` (see `observe_pixels`). Images that a
-        ready environment observes stay as they are.
+        that the environment renders, uint8 ``Box(0, 255, (9, 64, 64))`` (see `observe_pixels`); or
+        ``"pixels+state"``, a dictionary of both (see `observe_pixels_and_state`). Images that a ready environment
+        observes stay as they are. None is ``"pixels+state"`` for an environment that observes images in a dictionary
+        or a tuple, and ``"state"`` for any other.
     :param seed: makes the environment's whole random stream, and that of `action_space.sample`,
         reproducible; `reset` without a seed continues the stream
     :param normalized: False keeps the environment's own actions, and its observations as far as Stable-Baselines3 can
@@ -70,13 +73,10 @@ def make_env(
     :raises RenderingUnavailableError: if images are asked for where no OpenGL backend works
     :raises TypeError: if `id` is none of the above, or options are given with a ready environment
     """
-    if obs_type not in OBS_TYPES:
+    if obs_type is not None and obs_type not in OBS_TYPES:
         raise ValueError(f"obs_type={obs_type!r} is not supported; choose from {OBS_TYPES}")
     if isinstance(id, str):
-        suite, canonical = resolve(id)
-        if obs_type == "pixels":
-            render_mode, options = _image_options(suite.task(canonical), render_mode, options)
-        env = suite.make(canonical, render_mode=render_mode, **options)
+        env = _make_by_id(id, obs_type, render_mode, options)
     else:
         env = _ready_made(id, render_mode, options)
     _check_reset(env)
@@ -212,8 +212,31 @@ def _suites() -> Iterator[Suite]:
         yield suite
 
 
-def _in_form(env: gym.Env[Any, Any], obs_type: str, normalized: bool, frame_stack: int) -> gym.Env[Any, Any]:
+def _make_by_id(
+    id: str, obs_type: str | None, render_mode: str | None, options: dict[str, Any]
+) -> gym.Env[Any, Any]:
+    """Make an environment of a suite, one that renders where that is observed."""
+    suite, canonical = resolve(id)
+    task = suite.task(canonical)
+    if obs_type == "pixels+state" and not task.sized_images:  # it may observe images itself, and never render
+        env = suite.make(canonical, render_mode=render_mode, **options)
+        if has_pictures(env.observation_space):
+            return env
+        env.close()
+    if obs_type in ("pixels", "pixels+state"):
+        render_mode, options = _image_options(task, render_mode, options)
+    return suite.make(canonical, render_mode=render_mode, **options)
+
+
+def _in_form(
+    env: gym.Env[Any, Any], obs_type: str | None, normalized: bool, frame_stack: int
+) -> gym.Env[Any, Any]:
     """Bring an environment into the agents' form, or only what it observes as far as that is needed."""
+    if obs_type == "pixels+state" or (obs_type is None and has_pictures(env.observation_space)):
+        before = env
+        env = observe_pixels_and_state(env, frame_stack)
+        before = before if has_pictures(before.observation_space) else env
+        return with_native_spaces(normalize_action(env) if normalized else env, before, normalized)
     if obs_type == "pixels":
         env = observe_pixels(env, frame_stack)
         return with_native_spaces(normalize_action(env), env) if normalized else env
@@ -226,7 +249,7 @@ def _image_options(
     """Return the render mode and the options with which an environment renders what is observed."""
     if render_mode not in (None, "rgb_array"):
         raise ValueError(
-            f'render_mode={render_mode!r} does not go with obs_type="pixels", which observes what '
+            f'render_mode={render_mode!r} does not go with obs_type="pixels" and "pixels+state", which observe what '
             'render_mode="rgb_array" shows; leave it out'
         )
     sizes = {"height": IMAGE_SIZE, "width": IMAGE_SIZE} if task.sized_images else {}

@@ -1,4 +1,4 @@
-"""Observes images of an environment instead of its numbers."""
+"""Observes images of an environment, instead of its numbers or with them."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
-from gymnasium.spaces import Box
+from gymnasium.spaces import Box, Dict
 
-from dream_agents.wrappers.spaces import is_image
+from dream_agents.wrappers.actions import env_name
+from dream_agents.wrappers.keyed import check_pictures, has_pictures, observe_by_key
+from dream_agents.wrappers.spaces import is_image, keep_observation
 
 IMAGE_SIZE = 64
 """Height and width of an observed image, in pixels."""
@@ -55,11 +57,16 @@ def observe_pixels(env: gym.Env[Any, Any], frame_stack: int = FRAME_STACK) -> gy
     if frame_stack < 1:
         raise ValueError(f"frame_stack={frame_stack}: an observation of pixels has at least 1 frame")
     space = env.observation_space
+    if env.render_mode != "rgb_array" and has_pictures(space):
+        raise ValueError(
+            f"{env_name(env)} observes {space}, images among others; pass obs_type='pixels+state', which encodes each"
+        )
     if env.render_mode != "rgb_array" and isinstance(space, Box) and len(space.shape) == 3:
         check_image(space)
     if env.render_mode != "rgb_array":
         raise ValueError(
-            f"obs_type='pixels' shows what an environment renders, but this one has render_mode={env.render_mode!r}; "
+            f"obs_type='pixels' and 'pixels+state' show what an environment renders, but this one has "
+            f"render_mode={env.render_mode!r}; "
             'make it with render_mode="rgb_array"'
         )
     env = gym.wrappers.AddRenderObservation(env, render_only=True)  # [height, width, 3]
@@ -68,6 +75,73 @@ def observe_pixels(env: gym.Env[Any, Any], frame_stack: int = FRAME_STACK) -> gy
     if shape[:2] != (IMAGE_SIZE, IMAGE_SIZE):
         env = gym.wrappers.ResizeObservation(env, (IMAGE_SIZE, IMAGE_SIZE))
     return StackedChannels(gym.wrappers.FrameStackObservation(env, frame_stack))
+
+
+class RememberedObservation(gym.ObservationWrapper[Any, Any, Any], gym.utils.RecordConstructorArgs):
+    """Remember what an environment observed last, as `seen`.
+
+    :param env: any environment
+    """
+
+    seen: Any = None
+
+    def __init__(self, env: gym.Env[Any, Any]) -> None:
+        gym.utils.RecordConstructorArgs.__init__(self)
+        gym.ObservationWrapper.__init__(self, env)
+
+    def observation(self, observation: Any) -> Any:
+        """Return the observation itself."""
+        self.seen = observation
+        return observation
+
+
+class PixelsAndState(gym.ObservationWrapper[Any, Any, Any], gym.utils.RecordConstructorArgs):
+    """Observe what `observe_pixels` shows as ``"pixels"``, and the environment's own observation as ``"state"``.
+
+    A dictionary's parts keep their keys instead.
+
+    :param env: an environment made with ``render_mode="rgb_array"``
+    :param frame_stack: frames in an observation
+    :raises ValueError: if the environment was made with another render mode, or has a key ``"pixels"``
+    """
+
+    def __init__(self, env: gym.Env[Any, Any], frame_stack: int = FRAME_STACK) -> None:
+        gym.utils.RecordConstructorArgs.__init__(self, frame_stack=frame_stack)
+        own = env.observation_space
+        parts = dict(own.spaces) if isinstance(own, Dict) else {"state": own}
+        if "pixels" in parts:
+            raise ValueError(
+                f'{env_name(env)} observes {parts["pixels"]} as "pixels" already, where obs_type="pixels+state" puts '
+                "what it renders; rename that key with gymnasium.wrappers.TransformObservation"
+            )
+        self._state = RememberedObservation(env)
+        pixels = observe_pixels(self._state, frame_stack)
+        gym.ObservationWrapper.__init__(self, pixels)
+        self.observation_space = Dict({"pixels": pixels.observation_space, **parts})
+
+    def observation(self, observation: Any) -> dict[str, Any]:
+        """Return the pixels with the rest."""
+        seen = self._state.seen
+        own = seen if isinstance(self._state.observation_space, Dict) else {"state": seen}
+        return {"pixels": observation, **own}
+
+
+def observe_pixels_and_state(env: gym.Env[Any, Any], frame_stack: int = FRAME_STACK) -> gym.Env[Any, Any]:
+    """Return `env` observing images and numbers by key.
+
+    :param env: one that observes images in a dictionary or a tuple, which it keeps (`observe_by_key`), or one that
+        observes numbers and was made with ``render_mode="rgb_array"``, see `PixelsAndState`
+    :param frame_stack: frames in an observation, where they are rendered
+    :raises ValueError: for other images, an environment that observes nothing but an image, and as `observe_pixels`
+    """
+    if has_pictures(env.observation_space):
+        return observe_by_key(env)
+    if is_image(env.observation_space):
+        raise ValueError(
+            f'{env_name(env)} observes an image and no numbers, {env.observation_space}; pass obs_type="pixels"'
+        )
+    check_pictures(env.observation_space)
+    return PixelsAndState(keep_observation(env), frame_stack)
 
 
 def check_image(space: gym.Space[Any]) -> None:

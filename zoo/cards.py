@@ -134,7 +134,7 @@ class Result:
 class Network:
     """Sizes of the networks, from which the shapes of all weights follow.
 
-    :param obs_shape: shape of an observation
+    :param obs_shape: shape of an observation, of images and numbers by key
     :param action_dim: number of action dimensions
     :param discount: discount factor of the predicted returns
     :param episodic: whether the task can end before its time limit
@@ -142,7 +142,7 @@ class Network:
     :param options: further keyword arguments of the networks
     """
 
-    obs_shape: tuple[int, ...]
+    obs_shape: tuple[int, ...] | dict[str, tuple[int, ...]]
     action_dim: int
     discount: float
     episodic: bool
@@ -150,12 +150,15 @@ class Network:
     options: dict[str, Scalar] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        _require(
-            0 < len(self.obs_shape) <= 4 and all(0 < width <= _WIDEST for width in self.obs_shape),
-            "obs_shape",
-            list(self.obs_shape),
-            f"up to 4 numbers in 1 to {_WIDEST}",
-        )
+        shapes = {"": self.obs_shape} if isinstance(self.obs_shape, tuple) else self.obs_shape
+        _require(0 < len(shapes) <= _MOST_COPIES, "obs_shape", shapes, f"1 to {_MOST_COPIES} shapes by key")
+        for key, shape in shapes.items():
+            _require(
+                0 < len(shape) <= 4 and all(0 < width <= _WIDEST for width in shape),
+                f"obs_shape.{key}" if key else "obs_shape",
+                list(shape),
+                f"up to 4 numbers in 1 to {_WIDEST}",
+            )
         _require(0 < self.action_dim <= _WIDEST, "action_dim", self.action_dim, f"in 1 to {_WIDEST}")
         _require(0 < self.discount <= 1, "discount", self.discount, "in (0, 1]")
         for name, width in self.model_size.items():
@@ -384,6 +387,10 @@ def _convert(value: Any, hint: Any, name: str) -> Any:
     origin, options = get_origin(hint), get_args(hint)
     if dataclasses.is_dataclass(hint):
         return _build(hint, value, name)  # type: ignore[arg-type]
+    if origin is types.UnionType and isinstance(value, dict | list | tuple):
+        kinds = {get_origin(option): option for option in options}
+        hint = kinds.get(dict if isinstance(value, dict) else tuple, hint)
+        origin, options = get_origin(hint), get_args(hint)
     if origin is tuple:
         if not isinstance(value, list | tuple):
             raise ZooError(f"{name} = {value!r} is not an array")

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from dream_agents.agents.base import WorldModelAgent
     from dream_agents.models.base import WorldModel
+    from dream_agents.models.packing import ObsShape
     from dream_agents.planners import Planner
 
 
@@ -38,7 +39,7 @@ class _Source:
     label: str
     agent: str
     state: dict[str, Tensor]
-    obs_shape: tuple[int, ...]
+    obs_shape: ObsShape
     action_dim: int
     environment: str | None
     fixed: dict[str, Any]

@@ -120,7 +120,7 @@ def to_tdmpc2_state_dict(world_model: ImplicitWorldModel, layout: Layout = "new"
     if layout not in _ENSEMBLES:
         raise ZooError(f'layout = {layout!r} is not "new" or "old"')
     backbones = [name for name, kind in _MODELS.items() if isinstance(world_model, kind)]
-    if not backbones or len(world_model.obs_shape) != 1:
+    if not backbones or isinstance(world_model.obs_shape, Mapping) or len(world_model.obs_shape) != 1:
         raise ZooError(
             f"a {type(world_model).__name__} for observations of shape {world_model.obs_shape} has no public layout; "
             f"models of {' and '.join(_TITLES.values())} for vectors have one"

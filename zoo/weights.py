@@ -17,6 +17,7 @@ from torch import Tensor
 
 from dream_agents.learners.base import get_backbone
 from dream_agents.models.base import WorldModel
+from dream_agents.models.packing import ObsShape
 from dream_agents.registry import PluginError, UnknownNameError
 from dream_agents.zoo.cards import Card, Network
 from dream_agents.zoo.errors import ZooError
@@ -42,9 +43,7 @@ def get_size_class(backbone: str) -> Any:
     return size_class
 
 
-def describe_network(
-    world_model: WorldModel, backbone: str, obs_shape: tuple[int, ...], options: Any
-) -> Network:
+def describe_network(world_model: WorldModel, backbone: str, obs_shape: ObsShape, options: Any) -> Network:
     """Write down the sizes of a world model, so that :func:`build_world_model` makes one with the same shapes.
 
     :param options: keyword arguments of the networks other than their size
@@ -54,7 +53,7 @@ def describe_network(
     if not isinstance(size, get_size_class(backbone)):
         raise ZooError(f"the world model's size is {size!r}, not a {get_size_class(backbone).__name__}")
     return Network(
-        obs_shape=obs_shape,
+        obs_shape=dict(obs_shape) if isinstance(obs_shape, Mapping) else obs_shape,
         action_dim=world_model.action_dim,
         discount=float(world_model.discount),
         episodic=world_model.episodic,

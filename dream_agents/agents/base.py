@@ -20,7 +20,7 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from dream_agents.agents.keywords import explaining_memory, require_env
 from dream_agents.agents.learning_rate import make_schedule
-from dream_agents.agents.observations import EncodedReplay, ObservationEncoding
+from dream_agents.agents.observations import EncodedReplay, make_encoding
 from dream_agents.agents.planner_roles import PlannerRoles
 from dream_agents.agents.policy import WorldModelPolicy
 from dream_agents.agents.scalar_range import RangeCheck
@@ -75,7 +75,9 @@ class WorldModelAgent(PlannerRoles, UpdatingAgent):
     :param model_size: a size of the backbone, e.g. "1M" or "5M"
     :param model_kwargs: further keyword arguments of the backbone's networks
     :param learner_kwargs: hyperparameters of the backbone's learner, e.g. ``{"autocast": "bfloat16"}``
-    :param obs_type: "state", or "pixels" for the last frames, as many as the backbone has for an observation
+    :param obs_type: "state" for numbers, "pixels" for the last frames, as many as the backbone has for an observation,
+        or "pixels+state" for both by key, each with its own encoder. None is "pixels+state" where the environment
+        observes images in a dictionary, else "state"
     :param env_kwargs: keyword arguments of the environment, where ``env`` is an id
     :param n_envs: environments side by side, where ``env`` is an id
     :param vec_env_cls: "dummy" or "subproc" (a process each), where ``env`` is an id
@@ -127,7 +129,7 @@ class WorldModelAgent(PlannerRoles, UpdatingAgent):
         model_size: Any = "5M",
         model_kwargs: dict[str, Any] | None = None,
         learner_kwargs: dict[str, Any] | None = None,
-        obs_type: str = "state",
+        obs_type: str | None = None,
         env_kwargs: dict[str, Any] | None = None,
         n_envs: int = 1,
         vec_env_cls: str = "dummy",
@@ -170,6 +172,8 @@ class WorldModelAgent(PlannerRoles, UpdatingAgent):
             gamma=gamma,
         )
         obs_type = implied_obs_type(policy, env, obs_type)
+        if obs_type is None and not get_backbone(backbone).encodes_by_key:
+            obs_type = "state"
         id = env if isinstance(env, str) else None
         self.task = TrainingTask(
             id,
@@ -182,6 +186,7 @@ class WorldModelAgent(PlannerRoles, UpdatingAgent):
         )
         if env is not None:
             env = self.task.make(env, monitor_wrapper)
+            self.task = self.task.told_by(env)
             action_noise = make_action_noise(action_noise, env.action_space)
         if isinstance(
             policy, str
@@ -212,7 +217,8 @@ class WorldModelAgent(PlannerRoles, UpdatingAgent):
             sde_support=False,
             supported_action_spaces=(spaces.Box,),
         )
-        self.backbone_name, self.model_size, self.obs_type = backbone, model_size, obs_type
+        self.backbone_name, self.model_size = backbone, model_size
+        self.obs_type = self.task.obs_type or "state"
         self.model_kwargs, self.episodic = {**self.backbone.model_defaults, **(model_kwargs or {})}, episodic
         self.learner_config = make_config(self.backbone.config_class, learner_kwargs or {})
         if training_planner is None:
@@ -244,7 +250,12 @@ class WorldModelAgent(PlannerRoles, UpdatingAgent):
     def _setup_model(self) -> None:
         self._adopt_spaces()
         check_obs_type(self.obs_type, self.observation_space)
-        encoding = ObservationEncoding(self.observation_space, self.native_observation_space)
+        if self.obs_type == "pixels+state" and not self.backbone.encodes_by_key:
+            raise ValueError(
+                f'the backbone "{self.backbone_name}" encodes a vector or an image, not both; pass obs_type="state", '
+                "which makes one vector of them"
+            )
+        encoding = make_encoding(self.observation_space, self.native_observation_space, self.obs_type)
         if self.env is not None:
             check_normalization(self.env, encoding.shape)
             self._read_task(self.env)
@@ -252,6 +263,7 @@ class WorldModelAgent(PlannerRoles, UpdatingAgent):
         self.replay_buffer_kwargs = self.replay_buffer_kwargs | {
             "sequence_length": self.backbone.sequence_length(self.learner_config),
             "frame_stack": self._frame_stack,
+            **encoding.replay_options,
             "short_episodes": self.backbone.takes_short_episodes,
             "seed": self.seed,
         }
@@ -270,6 +282,7 @@ class WorldModelAgent(PlannerRoles, UpdatingAgent):
             "planner": self._planner,
             "seed": self.seed or 0,
             "native_observation_space": self.native_observation_space,
+            "obs_type": self.obs_type,
         }
         with explaining_memory(self.buffer_size):
             if self.replay_buffer is None:

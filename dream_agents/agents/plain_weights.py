@@ -21,7 +21,9 @@ def pack_weights(agent: BaseAlgorithm) -> bytes:
 
     :param agent: the agent
     """
-    tensors = {name: value.detach().cpu().clone() for name, value in agent.policy.state_dict().items()}
+    state = agent.policy.state_dict()
+    # The file has one order of dimensions, and weights of convolutions may have another in memory.
+    tensors = {name: value.detach().cpu().clone().contiguous() for name, value in state.items()}
     counters = {name: getattr(agent, name) for name in _COUNTERS if hasattr(agent, name)}
     return save(tensors, {"agent": type(agent).__name__, "counters": json.dumps(counters)})
 

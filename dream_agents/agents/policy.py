@@ -10,7 +10,7 @@ from gymnasium import spaces
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import Schedule
 
-from dream_agents.agents.observations import ObservationEncoding
+from dream_agents.agents.observations import make_encoding
 from dream_agents.annex import make_decider
 from dream_agents.learners.base import Backbone
 from dream_agents.planners import Memory, Planner
@@ -24,8 +24,8 @@ State = tuple[np.ndarray, ...]
 class WorldModelPolicy(BasePolicy):
     """Observations to actions through a world model and a planner.
 
-    World model and planner see vectors or images, and choose actions in [-1, 1]; flattening, casting and scaling are
-    done here.
+    World model and planner see vectors, images or both packed, and choose actions in [-1, 1]; flattening, casting and
+    scaling are done here.
 
     :param observation_space: of the agent's environments
     :param action_space: a Box with finite bounds
@@ -35,6 +35,8 @@ class WorldModelPolicy(BasePolicy):
     :param planner: acts in :meth:`predict`
     :param seed: seed of the planner's draws in ``predict(deterministic=True)``
     :param native_observation_space: the environment's own, whose observations are taken as well
+    :param obs_type: "pixels+state" packs images and numbers in a dictionary for encoders of their own; otherwise
+        dictionaries are vectors
     """
 
     def __init__(
@@ -48,10 +50,12 @@ class WorldModelPolicy(BasePolicy):
         planner: Planner,
         seed: int = 0,
         native_observation_space: spaces.Space | None = None,
+        obs_type: str = "state",
     ):
         super().__init__(observation_space, action_space)
         self.native_observation_space = native_observation_space
-        self.encoding = ObservationEncoding(observation_space, native_observation_space)
+        self.obs_type = obs_type
+        self.encoding = make_encoding(observation_space, native_observation_space, obs_type)
         self.scale = ActionScale(action_space)
         self.backbone, self.model_kwargs, self.planner, self.seed = backbone, model_kwargs, planner, seed
         self._decider: Decider | None = None
@@ -68,7 +72,7 @@ class WorldModelPolicy(BasePolicy):
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
         spaces = ("observation_space", "action_space", "native_observation_space")
-        names = (*spaces, "backbone", "model_kwargs", "planner", "seed")
+        names = (*spaces, "backbone", "model_kwargs", "planner", "seed", "obs_type")
         return {name: getattr(self, name) for name in names} | {"lr_schedule": None}
 
     def __getstate__(self) -> dict[str, Any]:
@@ -125,7 +129,10 @@ class WorldModelPolicy(BasePolicy):
         return self._on_device(np.zeros((n_envs, *space.shape), space.dtype))
 
     def observations_to_tensor(self, observations: Any) -> torch.Tensor:
-        """A batch of the environment's observations on the model's device, images as uint8, vectors as float32."""
+        """A batch of the environment's observations on the model's device, images and what is packed as uint8.
+
+        Vectors are float32.
+        """
         return self._on_device(self.encoding.encode(observations))
 
     def _on_device(self, encoded: np.ndarray) -> torch.Tensor:

@@ -157,7 +157,7 @@ class SAC(SavedAgent, stable_baselines3.SAC):
     def _read_task(self) -> None:
         self._adopt_spaces()
         self.scale = ActionScale(self.action_space)
-        check_obs_type(self.task.obs_type, self.observation_space)
+        check_obs_type(self.task.obs_type or "state", self.observation_space)
         if self.env is not None:
             if is_image_space(self.observation_space):
                 check_normalization(self.env, self.observation_space.shape or ())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from numbers import Real
@@ -16,9 +17,18 @@ from stable_baselines3.common.type_aliases import Schedule
 from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_normalize
 
 from dream_agents.agents.observations import is_image_space
+from dream_agents.models.packing import ObsShape
 from dream_agents.registry import UnknownNameError
 from dream_agents.wrappers import OBS_TYPES, make_env, make_vec_env, resolve
 from dream_agents.wrappers.actions import check_action_space
+from dream_agents.wrappers.keyed import (
+    channels_come_first,
+    check_pictures,
+    has_pictures,
+    is_picture,
+    leaves,
+    name_of,
+)
 from dream_agents.wrappers.make import EnvLike
 from dream_agents.wrappers.pixels import check_image
 from dream_agents.wrappers.seeding import EpisodeSeeding
@@ -42,7 +52,7 @@ class TrainingTask:
     They have their own action and observation spaces, observations flattened where Stable-Baselines3 can't store them.
 
     :param env: their id; None if an object was given, which can't be made again
-    :param obs_type: what is observed
+    :param obs_type: what is observed; None until the environment has told, as for ``make_env``
     :param env_kwargs: keyword arguments of the environment
     :param n_envs: environments side by side
     :param vec_env_cls: "dummy", "subproc" or a class
@@ -55,7 +65,7 @@ class TrainingTask:
     """
 
     env: str | None
-    obs_type: str = "state"
+    obs_type: str | None = "state"
     env_kwargs: dict[str, Any] = field(default_factory=dict)
     n_envs: int = 1
     vec_env_cls: str | type[VecEnv] = "dummy"
@@ -74,10 +84,19 @@ class TrainingTask:
         check_spaces(env)
         return watch(env, self.not_finite)
 
+    def told_by(self, env: VecEnv) -> TrainingTask:
+        """Return the task with the ``obs_type`` that its environment tells, where none was given."""
+        if self.obs_type is not None:
+            return self
+        return dataclasses.replace(
+            self, obs_type="pixels+state" if has_pictures(env.observation_space) else "state"
+        )
+
     @property
     def form(self) -> dict[str, Any]:
         """What ``make_env`` has to know of what is observed and of actions."""
-        pixels = {"frame_stack": self.frame_stack} if self.obs_type == "pixels" else {}
+        renders = self.obs_type in ("pixels", "pixels+state")
+        pixels = {"frame_stack": self.frame_stack} if renders else {}
         return {"obs_type": self.obs_type, "normalized": self.normalized} | pixels
 
     def _make_vec_env(self, env: EnvLike, monitor: bool) -> VecEnv:
@@ -128,9 +147,24 @@ def check_spaces(env: VecEnv) -> None:
             f"observation space {space} is none that agents learn from in a VecEnv; pass the environment's id or the "
             "gymnasium.Env itself, which are flattened, or wrap it in gymnasium.wrappers.FlattenObservation"
         )
+    orders = {name: channels_come_first(part) for name, part in _images(space)}
+    if len(set(orders.values())) > 1:
+        first, last = ([name for name in orders if orders[name] == wanted] for wanted in (True, False))
+        raise ValueError(
+            f"channels come first in the images {', '.join(first)} and last in {', '.join(last)}, which "
+            "Stable-Baselines3 can't tell apart; pass the gymnasium.Env itself instead of a VecEnv"
+        )
 
 
-def check_normalization(env: VecEnv, shape: tuple[int, ...]) -> None:
+def _images(space: spaces.Space[Any]) -> Iterator[tuple[str, spaces.Box]]:
+    """Images of bytes in a dictionary, by name."""
+    for path, part in leaves(space):
+        if path and is_image_space(part) and is_picture(part):
+            assert isinstance(part, spaces.Box)
+            yield name_of(path), part
+
+
+def check_normalization(env: VecEnv, shape: ObsShape) -> None:
     """Raise a ValueError unless what ``VecNormalize`` observes is what is stored, so that replay can normalize it.
 
     :param env: any VecEnv
@@ -140,7 +174,10 @@ def check_normalization(env: VecEnv, shape: tuple[int, ...]) -> None:
     if normalization is None:
         return
     space, inner = env.observation_space, normalization.observation_space
-    if is_image_space(inner) and inner.shape != space.shape:
+    pairs = zip(leaves(inner), leaves(space), strict=True)
+    turned = [(old, new) for (_, old), (_, new) in pairs if is_image_space(old) and old.shape != new.shape]
+    if turned:
+        inner, _ = turned[0]
         raise ValueError(
             f"VecNormalize observes images of dtype {inner.dtype} from 0 to 255 and shape {inner.shape}, whose "
             "channels come last, and keeps them so for replay; give it VecTransposeImage(envs) of Stable-Baselines3"
@@ -152,22 +189,36 @@ def check_normalization(env: VecEnv, shape: tuple[int, ...]) -> None:
             f"VecNormalize turns the images {space} into floating-point numbers around 0, but agents learn from images "
             "of dtype uint8 from 0 to 255; pass VecNormalize(norm_obs=False)"
         )
+    if any(len(part.shape or ()) == 3 for _, part in leaves(space)):
+        raise ValueError(
+            f"VecNormalize turns the observations {space} into floating-point numbers around 0, but agents learn from "
+            "images of bytes, and replay stores them together with numbers; pass VecNormalize(norm_obs=False)"
+        )
     if space.shape != shape:
         raise ValueError(
-            f"VecNormalize normalizes observations {space}, which are stored as vectors of {shape[0]} numbers; make "
-            "the environments with make_vec_env, which gives vectors, and wrap these in VecNormalize"
+            f"VecNormalize normalizes observations {space}, which are stored as vectors of {spaces.flatdim(space)} "
+            "numbers; make the environments with make_vec_env, which gives vectors, and wrap these in VecNormalize"
         )
 
 
 def check_obs_type(obs_type: str, space: spaces.Space) -> None:
     """Raise a ValueError unless ``obs_type`` is known and ``space`` has images if and only if it says so.
 
-    Images have dtype uint8 and go from 0 to 255.
+    Images have dtype uint8 and go from 0 to 255. Those in a dictionary may also be vectors ("state").
     """
     if obs_type not in OBS_TYPES:
         raise ValueError(f"obs_type={obs_type!r} is not supported; choose one of {OBS_TYPES}")
+    if has_pictures(space):
+        if obs_type == "pixels":
+            raise ValueError(
+                f'obs_type="pixels" does not fit an environment that observes a dictionary ({space}); pass '
+                'obs_type="pixels+state", which encodes each of its images and the numbers'
+            )
+        if obs_type == "pixels+state":
+            check_pictures(space)
+        return
     images = is_image_space(space)
-    if images != (obs_type == "pixels"):
+    if obs_type != ("pixels" if images else "state"):
         seen, fitting = ("images", "pixels") if images else ("no images", "state")
         raise ValueError(
             f'obs_type="{obs_type}" does not fit an environment that observes {seen} ({space}); '

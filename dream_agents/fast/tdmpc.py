@@ -20,7 +20,7 @@ from dream_agents.models.heads import ActionDistribution, TwoHot, symexp
 from dream_agents.models.kernels import FEW_ELEMENTS, mish_slope, sigmoid_and_share
 from dream_agents.models.layers import NormedLinear, SimNorm, ValueEnsemble, join
 from dream_agents.models.pixels import PixelEncoder
-from dream_agents.models.tdmpc import ImplicitWorldModel
+from dream_agents.models.tdmpc import ImplicitWorldModel, MixedEncoder
 
 Pullback = Callable[[Tensor], Tensor]
 
@@ -41,8 +41,8 @@ class FastTDMPC(WorldModel):
         self.takes_action_in_value = model.takes_action_in_value
         self.latent_dim, self.action_dim = model.latent_dim, model.action_dim
         self.num_values, self.episodic, self.discount = model.num_values, model.episodic, model.discount
-        images = isinstance(model.encoder, PixelEncoder)
-        self._encoder = model.encoder if images else Chain(model.encoder, pack)
+        encoder = model.encoder
+        self._encoder = encoder if isinstance(encoder, PixelEncoder | MixedEncoder) else Chain(encoder, pack)
         self._dynamics = Chain(model.dynamics, pack)
         self.policy_network = Chain(model.policy_head, pack)
         self.reward_network = Chain(model.reward_head, pack)

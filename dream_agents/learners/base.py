@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from dream_agents.models.base import WorldModel
+from dream_agents.models.packing import ObsShape
 from dream_agents.planners import Planner
 from dream_agents.registry import backbones
 from dream_agents.replay import ExtraField, SequenceBatch, SequenceReplayBuffer
@@ -105,6 +106,9 @@ class Backbone(ABC):
     imitates_planner: ClassVar[bool] = False
     #: whether the learner heeds a batch's ``mask``, so that it can learn from episodes shorter than its sequences
     takes_short_episodes: ClassVar[bool] = False
+    #: whether the world model takes images and numbers by key, packed by
+    #: :class:`~dream_agents.models.packing.Packing`; otherwise dictionaries are vectors
+    encodes_by_key: ClassVar[bool] = False
     #: where the learner draws its batches from
     replay_buffer_class: ClassVar[type[SequenceReplayBuffer]] = SequenceReplayBuffer
     #: keyword arguments that an agent takes where its user gives none, e.g. ``{"batch_size": 16}``. Planners have hooks
@@ -121,7 +125,7 @@ class Backbone(ABC):
     @staticmethod
     @abstractmethod
     def build_world_model(
-        obs_shape: tuple[int, ...],
+        obs_shape: ObsShape,
         action_dim: int,
         model_size: Any,
         discount: float,
@@ -130,7 +134,8 @@ class Backbone(ABC):
     ) -> WorldModel:
         """Make the networks.
 
-        :param obs_shape: shape of an observation, a vector's or an image's
+        :param obs_shape: shape of an observation, a vector's or an image's; by key where it has both, which
+            :class:`~dream_agents.models.packing.Packing` packs as bytes
         :param action_dim: number of action dimensions
         :param model_size: one of the backbone's sizes, by name or as its :attr:`size_class`
         :param discount: discount factor of the predicted returns
@@ -176,7 +181,7 @@ class Backbone(ABC):
         The user's own options stand above them. By default there are none.
 
         :param planner: name in ``registry.planners``
-        :param obs_type: what the agent observes, "state" or "pixels"
+        :param obs_type: what the agent observes, "state", "pixels" or "pixels+state"
         :raises ValueError: for a planner that has nothing to plan with in this world model
         """
         return {}

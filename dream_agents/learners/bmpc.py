@@ -13,6 +13,7 @@ from dream_agents.learners.base import PLAN_MEAN, PLAN_STD, Backbone, mean_of_ha
 from dream_agents.learners.implicit import ImplicitModelConfig, ImplicitModelLearner
 from dream_agents.models.base import WorldModel
 from dream_agents.models.bmpc import BMPCWorldModel
+from dream_agents.models.packing import ObsShape
 from dream_agents.models.tdmpc import TDMPCSize
 from dream_agents.planners import Plan, Planner
 from dream_agents.planners.objective import discounts
@@ -164,11 +165,12 @@ class BMPCBackbone(Backbone):
     size_class: ClassVar[type | None] = TDMPCSize
     imitates_planner: ClassVar[bool] = True
     takes_short_episodes: ClassVar[bool] = True
+    encodes_by_key: ClassVar[bool] = True
     default_training_planner: ClassVar[str | None] = "adaptive"
 
     @staticmethod
     def build_world_model(
-        obs_shape: tuple[int, ...],
+        obs_shape: ObsShape,
         action_dim: int,
         model_size: TDMPCSize | str = "5M",
         discount: float = 0.99,
@@ -177,7 +179,7 @@ class BMPCBackbone(Backbone):
     ) -> BMPCWorldModel:
         """Make the networks.
 
-        :raises ValueError: if observations are neither flat nor images
+        :raises ValueError: if observations are neither flat nor images, nor both by key
         """
         return BMPCWorldModel(obs_shape, action_dim, model_size, discount, episodic, **kwargs)
 

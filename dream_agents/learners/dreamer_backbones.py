@@ -12,6 +12,7 @@ from dream_agents.learners.dreamer import DreamerLearner
 from dream_agents.learners.dreamer_config import DreamerConfig, GaussianDreamerConfig, PlaNetConfig
 from dream_agents.models.base import WorldModel
 from dream_agents.models.dreamer import DreamerSize, DreamerWorldModel
+from dream_agents.models.packing import ObsShape
 from dream_agents.replay import SequenceReplayBuffer
 from dream_agents.replay.stream import StreamReplayBuffer
 
@@ -22,6 +23,7 @@ class DreamerBackbone(Backbone):
     config_class: ClassVar[type] = DreamerConfig
     size_class: ClassVar[type | None] = DreamerSize
     replay_buffer_class: ClassVar[type[SequenceReplayBuffer]] = StreamReplayBuffer
+    encodes_by_key: ClassVar[bool] = True
     frame_stack: ClassVar[int] = 1
     latent: ClassVar[str] = "categorical"
     model_defaults: ClassVar[Mapping[str, Any]] = {"prior_layers": 2}
@@ -39,7 +41,7 @@ class DreamerBackbone(Backbone):
     @classmethod
     def build_world_model(
         cls,
-        obs_shape: tuple[int, ...],
+        obs_shape: ObsShape,
         action_dim: int,
         model_size: DreamerSize | str = "1M",
         discount: float = 0.997,
@@ -48,7 +50,7 @@ class DreamerBackbone(Backbone):
     ) -> DreamerWorldModel:
         """Make the networks.
 
-        :raises ValueError: if observations are neither flat nor images
+        :raises ValueError: if observations are neither flat nor images, nor both by key
         """
         options = {"latent": cls.latent} | kwargs
         return DreamerWorldModel(obs_shape, action_dim, model_size, discount, episodic, **options)

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dream_agents.learners.base import Learner, mean_of_happened
-from dream_agents.models.pixels import random_shift
+from dream_agents.models.packing import shift_images
 from dream_agents.models.tdmpc import ImplicitWorldModel
 from dream_agents.replay import SequenceBatch
 
@@ -161,9 +161,9 @@ class ImplicitModelLearner(Learner):
     def _learn(self, batch: SequenceBatch, policy: bool = True) -> dict[str, Tensor]:
         """Do an update, of the policy as well or of all but the policy."""
         self.world_model.train()
-        if batch.observations.dim() == 5:  # images
-            shifted = random_shift(batch.observations, self.config.random_shift, self.generator)
-            batch = batch._replace(observations=shifted)
+        shape = self.world_model.obs_shape
+        shifted = shift_images(batch.observations, shape, self.config.random_shift, self.generator)
+        batch = batch._replace(observations=shifted)
         with torch.no_grad(), self._autocast():
             next_latents, td_target = self.targets(batch, self._random_pair())
         plain = batch._replace(extra=None, stored=None)  # arrays of replay don't go through torch.compile

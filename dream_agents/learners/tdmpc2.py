@@ -12,6 +12,7 @@ from torch import Tensor
 from dream_agents.learners.base import Backbone, mean_of_happened
 from dream_agents.learners.implicit import ImplicitModelConfig, ImplicitModelLearner
 from dream_agents.models.base import WorldModel
+from dream_agents.models.packing import ObsShape
 from dream_agents.models.tdmpc import TDMPCSize, TDMPCWorldModel
 from dream_agents.replay import SequenceBatch
 
@@ -91,11 +92,12 @@ class TDMPC2Backbone(Backbone):
     config_class: ClassVar[type] = TDMPC2Config
     size_class: ClassVar[type | None] = TDMPCSize
     takes_short_episodes: ClassVar[bool] = True
+    encodes_by_key: ClassVar[bool] = True
     default_training_planner: ClassVar[str | None] = "adaptive"
 
     @staticmethod
     def build_world_model(
-        obs_shape: tuple[int, ...],
+        obs_shape: ObsShape,
         action_dim: int,
         model_size: TDMPCSize | str = "5M",
         discount: float = 0.99,
@@ -104,7 +106,7 @@ class TDMPC2Backbone(Backbone):
     ) -> TDMPCWorldModel:
         """Make the networks.
 
-        :raises ValueError: if observations are neither flat nor images
+        :raises ValueError: if observations are neither flat nor images, nor both by key
         """
         return TDMPCWorldModel(obs_shape, action_dim, model_size, discount, episodic, **kwargs)
 

@@ -1,8 +1,10 @@
-"""Encoders and decoders of DreamerV3's observations: vectors and images."""
+"""Encoders and decoders of DreamerV3's observations: vectors and images; and of both, DreamerV3's or Dreamer's."""
 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import torch
 import torch.nn as nn
@@ -11,6 +13,7 @@ from torch import Tensor
 
 from dream_agents.models.heads import symlog
 from dream_agents.models.layers import NormedLinear
+from dream_agents.models.packing import Packing
 
 #: layers of convolutions; each halves the image
 _LAYERS = 4
@@ -90,6 +93,51 @@ class ImageCoder(nn.Module):
         corner = self.spread(z).reshape(-1, *self._corner).contiguous(memory_format=torch.channels_last)
         error = self.decoder(corner).float() - prepared.reshape(-1, *prepared.shape[-3:])
         return error.square().sum((1, 2, 3)).view(prepared.shape[:-3])
+
+
+class MixedCoder(nn.Module):
+    """A coder for each image and one for all numbers; embeddings are joined, and each predicts its own part.
+
+    :param packing: how observations are packed
+    :param make: makes a coder for observations of a shape, ``(n,)`` or ``(channels, height, width)``
+    :raises ValueError: for images that their coder can't take, naming the key
+    """
+
+    def __init__(self, packing: Packing, make: Callable[[tuple[int, ...]], Any]):
+        super().__init__()
+        self.packing = packing
+        coders = []
+        for name, shape in packing.images.items():
+            try:
+                coders.append(make(shape))
+            except ValueError as error:
+                raise ValueError(f'"{name}": {error}') from error
+        if packing.num_numbers > 0:
+            coders.append(make((packing.num_numbers,)))
+        self.coders = nn.ModuleList(coders)
+        self.embed_dim = sum(coder.embed_dim for coder in coders)
+
+    @property
+    def encoder(self) -> nn.ModuleList:
+        """The encoders of images, in alphabetical order of their keys, then that of numbers."""
+        return nn.ModuleList(coder.encoder for coder in self.coders)  # type: ignore[misc]
+
+    def prepare(self, obs: Tensor, generator: torch.Generator | None = None) -> list[Tensor]:
+        """What is encoded and predicted of packed observations ``[..., D]``, for each coder."""
+        numbers, images = self.packing.unpack(obs)
+        parts = self._with_coders([*images, numbers])
+        return [coder.prepare(part, generator) for coder, part in parts]
+
+    def encode(self, prepared: Sequence[Tensor]) -> Tensor:
+        """Embeddings ``[..., E]`` of what :meth:`prepare` gave."""
+        return torch.cat([coder.encode(part) for coder, part in self._with_coders(prepared)], -1)
+
+    def loss(self, z: Tensor, prepared: Sequence[Tensor]) -> Tensor:
+        """Sum ``[...]`` of what each coder loses on its part."""
+        return torch.stack([coder.loss(z, part) for coder, part in self._with_coders(prepared)]).sum(0)
+
+    def _with_coders(self, parts: Sequence[Tensor]) -> Iterator[tuple[Any, Tensor]]:
+        return zip(self.coders, parts, strict=False)  # without numbers nothing encodes them
 
 
 class ChannelNorm(nn.Module):

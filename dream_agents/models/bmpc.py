@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from dream_agents.models.heads import ClampedGaussian, scaled_tanh
+from dream_agents.models.packing import ObsShape
 from dream_agents.models.tdmpc import TDMPC_SIZES, ImplicitWorldModel, TDMPCSize
 
 #: TD-MPC2's sizes with two values.
@@ -30,7 +31,7 @@ class BMPCWorldModel(ImplicitWorldModel):
 
     def __init__(
         self,
-        obs_shape: tuple[int, ...],
+        obs_shape: ObsShape,
         action_dim: int,
         size: TDMPCSize | str = "5M",
         discount: float = 0.99,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -13,7 +13,7 @@ import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
 
-from dream_agents.models.autoencoder import ImageCoder, VectorCoder, perceptron
+from dream_agents.models.autoencoder import ImageCoder, MixedCoder, VectorCoder, perceptron
 from dream_agents.models.base import WorldModel
 from dream_agents.models.heads import (
     ActionDistribution,
@@ -21,6 +21,7 @@ from dream_agents.models.heads import (
     SquashedGaussian,
     symlog_to_hold,
 )
+from dream_agents.models.packing import ObsShape, Packing, check_obs_shape, count_dims
 from dream_agents.models.planet import (
     ACTIVATIONS,
     PlainImageCoder,
@@ -74,7 +75,7 @@ class HeadLayers:
     value: int
 
 
-Coder = VectorCoder | ImageCoder | PlainVectorCoder | PlainImageCoder
+Coder = VectorCoder | ImageCoder | PlainVectorCoder | PlainImageCoder | MixedCoder
 
 #: as the authors of DreamerV3, and Table 16's code, have them
 HEAD_LAYERS = {"categorical": HeadLayers(1, 1, 3, 3), "gaussian": HeadLayers(2, 2, 4, 3)}
@@ -91,7 +92,7 @@ class DreamerWorldModel(WorldModel):
 
     Rewards and termination are read off the latent that an action leads to.
 
-    :param obs_shape: ``(n,)`` for flat observations, or ``(channels, height, width)`` for images
+    :param obs_shape: ``(n,)`` for flat observations, ``(channels, height, width)`` for images, or both by key
     :param action_dim: number of action dimensions
     :param size: widths, or the name of one of :data:`DREAMER_SIZES`
     :param discount: discount factor of the predicted returns
@@ -115,7 +116,7 @@ class DreamerWorldModel(WorldModel):
 
     def __init__(
         self,
-        obs_shape: tuple[int, ...],
+        obs_shape: ObsShape,
         action_dim: int,
         size: DreamerSize | str = "1M",
         discount: float = 0.997,
@@ -150,28 +151,32 @@ class DreamerWorldModel(WorldModel):
 
     def _build_normed(self, stochastic: Categorical, prior_layers: int) -> None:
         """DreamerV3's encoder, decoder and recurrence."""
-        size, shape = self.size, self.obs_shape
+        size = self.size
         self.latent_dim = size.deterministic + stochastic.dim
-        self.coder: Coder = (
-            ImageCoder(shape, self.latent_dim, size.depth)
-            if len(shape) == 3
-            else VectorCoder(shape, self.latent_dim, size.units, 3)
-        )
+
+        def make_coder(shape: tuple[int, ...]) -> Coder:
+            if len(shape) == 3:
+                return ImageCoder(shape, self.latent_dim, size.depth)
+            return VectorCoder(shape, self.latent_dim, size.units, 3)
+
+        self.coder: Coder = _for_all(self.obs_shape, make_coder)
         self.rssm: RSSM = NormedRSSM(
             self.action_dim, self.coder.embed_dim, size.deterministic, size.hidden, stochastic, prior_layers
         )
 
     def _build_plain(self, stochastic: Gaussian, embedding: int, activation: str) -> None:
         """Dreamer's encoder, decoder and recurrence."""
-        size, shape = self.size, self.obs_shape
+        size = self.size
         self.latent_dim = size.deterministic + stochastic.dim
-        self.coder = (
-            PlainImageCoder(shape, self.latent_dim, size.depth, embedding)
-            if len(shape) == 3
-            else PlainVectorCoder(shape, self.latent_dim, embedding)
-        )
+
+        def make_coder(shape: tuple[int, ...]) -> Coder:
+            if len(shape) == 3:
+                return PlainImageCoder(shape, self.latent_dim, size.depth, embedding)
+            return PlainVectorCoder(shape, self.latent_dim, embedding)
+
+        self.coder = _for_all(self.obs_shape, make_coder)
         self.rssm = PlainRSSM(
-            self.action_dim, embedding, size.deterministic, size.hidden, stochastic, activation
+            self.action_dim, self.coder.embed_dim, size.deterministic, size.hidden, stochastic, activation
         )
 
     def _build_heads(self, layers: HeadLayers, activation: str) -> None:
@@ -220,7 +225,7 @@ class DreamerWorldModel(WorldModel):
 
         Its memory lacks the next action, which :meth:`remember_action` adds.
         """
-        lead = obs.shape[: obs.dim() - len(self.obs_shape)]
+        lead = obs.shape[: obs.dim() - count_dims(self.obs_shape)]
         if memory is None:
             flat = self.initial_memory(lead.numel())
             memory = {name: value.view(*lead, -1) for name, value in flat.items()}
@@ -274,9 +279,12 @@ class DreamerWorldModel(WorldModel):
         return ClampedGaussian(torch.tanh(raw_mean), std.log())
 
 
-def _check_options(
-    obs_shape: tuple[int, ...], latent: str, activation: str, numbers: Mapping[str, int]
-) -> None:
+def _for_all(obs_shape: ObsShape, make: Callable[[tuple[int, ...]], Coder]) -> Coder:
+    """A coder of vectors or of images, or one for each part where there are both."""
+    return MixedCoder(Packing(obs_shape), make) if isinstance(obs_shape, Mapping) else make(obs_shape)
+
+
+def _check_options(obs_shape: ObsShape, latent: str, activation: str, numbers: Mapping[str, int]) -> None:
     """Raise a ValueError that says what to do unless a world model can be made with these options."""
     if latent not in ("categorical", "gaussian"):
         raise ValueError(f'latent="{latent}" is not known; use "categorical" or "gaussian"')
@@ -285,11 +293,7 @@ def _check_options(
     for name, value in numbers.items():
         if value < 1:
             raise ValueError(f"{name}={value} must be at least 1")
-    if len(obs_shape) not in (1, 3):
-        raise ValueError(
-            f"observations of shape {obs_shape} are neither flat, shape (n,), nor images, shape (channels, height, "
-            "width); wrap the environment in gymnasium.wrappers.FlattenObservation"
-        )
+    check_obs_shape(obs_shape)
 
 
 #: softplus of it is 5, the standard deviation at which Dreamer's actor starts

@@ -9,7 +9,7 @@ import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
 
-from dream_agents.models.layers import SimNorm
+from dream_agents.models.layers import NormedLinear, SimNorm
 
 #: kernel and stride of each layer
 _CONVOLUTIONS = ((7, 2), (5, 2), (3, 2), (3, 1))
@@ -23,10 +23,18 @@ class PixelEncoder(nn.Sequential):
     :param image_shape: channels, height and width
     :param num_channels: filters of each layer
     :param simnorm_dim: group size of SimNorm
+    :param latent_dim: width of the latents; where the convolutions give another one, a normed layer stands between.
+        None for theirs
     :raises ValueError: for images that are too small, or sizes that don't make whole groups
     """
 
-    def __init__(self, image_shape: tuple[int, int, int], num_channels: int = 32, simnorm_dim: int = 8):
+    def __init__(
+        self,
+        image_shape: tuple[int, int, int],
+        num_channels: int = 32,
+        simnorm_dim: int = 8,
+        latent_dim: int | None = None,
+    ):
         channels, height, width = image_shape
         for kernel, stride in _CONVOLUTIONS:
             height, width = (height - kernel) // stride + 1, (width - kernel) // stride + 1
@@ -34,7 +42,8 @@ class PixelEncoder(nn.Sequential):
                 raise ValueError(
                     f"images of shape {image_shape} are too small; four convolutions need 39 x 39 pixels"
                 )
-        self.out_features = num_channels * height * width
+        features = num_channels * height * width
+        self.out_features = latent_dim or features
         if num_channels < 1 or self.out_features % simnorm_dim != 0:
             raise ValueError(
                 f"num_channels={num_channels} gives images of shape {image_shape} {self.out_features} features, "
@@ -44,7 +53,10 @@ class PixelEncoder(nn.Sequential):
         for kernel, stride in _CONVOLUTIONS:
             layers += [nn.Conv2d(channels, num_channels, kernel, stride), nn.ReLU()]
             channels = num_channels
-        super().__init__(*layers[:-1], nn.Flatten(), SimNorm(simnorm_dim))
+        last: nn.Module = SimNorm(simnorm_dim)
+        if features != self.out_features:
+            last = NormedLinear(features, self.out_features, SimNorm(simnorm_dim))
+        super().__init__(*layers[:-1], nn.Flatten(), last)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # twice as fast on a CPU
 
     def forward(self, input: Tensor) -> Tensor:

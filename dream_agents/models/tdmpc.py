@@ -22,6 +22,7 @@ from dream_agents.models.heads import (
     symlog_to_hold,
 )
 from dream_agents.models.layers import NormedLinear, SimNorm, ValueEnsemble, initialize, join, mlp
+from dream_agents.models.packing import ObsShape, Packing, check_obs_shape
 from dream_agents.models.pixels import PixelEncoder
 
 
@@ -65,7 +66,7 @@ class ImplicitWorldModel(WorldModel):
     """Encoder, latent dynamics, reward, termination, policy prior and value ensemble.
 
     :param obs_shape: ``(n,)`` for flat observations, or ``(channels, height, width)`` for images, whose encoder
-        decides the latent's width: 512 for 64 x 64 pixels
+        decides the latent's width: 512 for 64 x 64 pixels; or both by key, see :class:`MixedEncoder`
     :param action_dim: number of action dimensions
     :param size: widths, or the name of one of :attr:`sizes`
     :param discount: discount factor of the predicted returns
@@ -84,7 +85,7 @@ class ImplicitWorldModel(WorldModel):
 
     def __init__(
         self,
-        obs_shape: tuple[int, ...],
+        obs_shape: ObsShape,
         action_dim: int,
         size: TDMPCSize | str = "5M",
         discount: float = 0.99,
@@ -135,7 +136,7 @@ class ImplicitWorldModel(WorldModel):
         return self.two_hot.bins.device
 
     def encode(self, obs: Tensor) -> Tensor:
-        """Latents ``[..., Z]`` of observations ``[..., *obs_shape]``, images as bytes."""
+        """Latents ``[..., Z]`` of observations ``[..., *obs_shape]``, images as bytes, both by key packed."""
         return self.encoder(obs)
 
     def observe(
@@ -213,21 +214,57 @@ class TDMPCWorldModel(ImplicitWorldModel):
         return SquashedGaussian(raw_mean, scaled_tanh(raw_log_std, self.log_std_min, self.log_std_max))
 
 
+class MixedEncoder(nn.Module):
+    """An encoder for each image and one for all numbers, whose latents' mean is the observation's.
+
+    TD-MPC2's first author has joined so what a humanoid sees and feels (Hansen et al. 2025, "Hierarchical World Models
+    as Visual Whole-Body Humanoid Controllers"). In a mean of what SimNorm gives, each group sums to 1, too.
+
+    :param packing: how observations are packed
+    :param size: widths; all encoders have its latent
+    :param num_channels: filters of the encoders of images
+    :raises ValueError: for images that their encoder can't take, naming the key
+    """
+
+    def __init__(self, packing: Packing, size: TDMPCSize, num_channels: int):
+        super().__init__()
+        self.packing = packing
+        self.images = nn.ModuleList()
+        for name, shape in packing.images.items():
+            try:
+                self.images.append(PixelEncoder(shape, num_channels, size.simnorm_dim, size.latent_dim))
+            except ValueError as error:
+                raise ValueError(
+                    f'"{name}": {error}. Resize them, or give obs_type="state", which makes them numbers'
+                ) from error
+        self.numbers = _vector_encoder(packing.num_numbers, size) if packing.num_numbers > 0 else None
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Map packed observations ``[..., D]`` to latents ``[..., Z]``."""
+        numbers, images = self.packing.unpack(input)
+        latents = [encoder(image) for encoder, image in zip(self.images, images, strict=True)]
+        if self.numbers is not None:
+            latents.append(self.numbers(numbers))
+        return torch.stack(latents).mean(0)
+
+
 def _make_encoder(
-    obs_shape: tuple[int, ...], size: TDMPCSize, num_channels: int
-) -> tuple[nn.Sequential, TDMPCSize]:
-    """The encoder of flat observations or of images, and the widths with the latent that it gives."""
+    obs_shape: ObsShape, size: TDMPCSize, num_channels: int
+) -> tuple[nn.Sequential | MixedEncoder, TDMPCSize]:
+    """The encoder of flat observations, of images or of both, and the widths with the latent that it gives."""
+    check_obs_shape(obs_shape)
+    if isinstance(obs_shape, Mapping):
+        return MixedEncoder(Packing(obs_shape), size, num_channels), size
     if len(obs_shape) == 3:
         encoder = PixelEncoder(obs_shape, num_channels, size.simnorm_dim)
         return encoder, dataclasses.replace(size, latent_dim=encoder.out_features)
-    if len(obs_shape) != 1:
-        raise ValueError(
-            f"observations of shape {obs_shape} are neither flat, shape (n,), nor images, shape (channels, height, "
-            "width); wrap the environment in gymnasium.wrappers.FlattenObservation"
-        )
-    widths = [*obs_shape, *[size.enc_dim] * max(size.num_enc_layers - 1, 1)]
+    return _vector_encoder(obs_shape[0], size), size
+
+
+def _vector_encoder(numbers: int, size: TDMPCSize) -> nn.Sequential:
+    widths = [numbers, *[size.enc_dim] * max(size.num_enc_layers - 1, 1)]
     layers = [NormedLinear(i, o) for i, o in itertools.pairwise(widths)]
-    return nn.Sequential(*layers, _to_latent(size.enc_dim, size)), size
+    return nn.Sequential(*layers, _to_latent(size.enc_dim, size))
 
 
 def _to_latent(in_features: int, size: TDMPCSize) -> NormedLinear:

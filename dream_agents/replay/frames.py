@@ -7,6 +7,8 @@ stands for those that are missing, as ``gymnasium.wrappers.FrameStackObservation
 
 from __future__ import annotations
 
+import itertools
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,7 +40,8 @@ def frame_shape(space: spaces.Space, frame_stack: int) -> tuple[int, int, int]:
 class StackedFrames:
     """Stacks of ``k`` frames in rings that hold each frame once.
 
-    :param frames: the newest frame of each observation, ``[slots, n_envs, C, H, W]``
+    :param frames: the newest frame of each observation, ``[slots, n_envs, C, H, W]``; frames of other dimensions are
+        stacked along the first of them, too
     :param older: how many frames of the same episode the observation reaches back over, at most ``k - 1``,
         ``[slots, n_envs]``
     :param frame_stack: frames ``k`` in a stack
@@ -53,8 +56,8 @@ class StackedFrames:
         back = np.arange(self.frame_stack - 1, -1, -1)
         back = np.minimum(back, self.older[slots, envs][..., None])  # [..., B, k]
         frames = self.frames[(slots[..., None] - back) % len(self.frames), envs[:, None]]
-        channels, height, width = frames.shape[-3:]
-        return frames.reshape(*slots.shape, self.frame_stack * channels, height, width)
+        channels, *rest = self.frames.shape[2:]
+        return frames.reshape(*slots.shape, self.frame_stack * channels, *rest)
 
     def read_on(self, device: torch.device, slots: np.ndarray, envs: np.ndarray) -> Tensor:
         """Put stacks together on a device, which the frames that successive stacks share reach only once.
@@ -91,8 +94,8 @@ class StackedFrames:
         """
         channels = self.frames.shape[2]
         stored = self.read(before, envs)[:, channels:]
-        stored[~goes_on] = np.tile(stacks[~goes_on, -channels:], (1, self.frame_stack - 1, 1, 1))
-        same = (stacks[:, :-channels] == stored).all((1, 2, 3))
+        stored[~goes_on] = np.concatenate([stacks[~goes_on, -channels:]] * (self.frame_stack - 1), 1)
+        same = (stacks[:, :-channels] == stored).reshape(len(stacks), -1).all(1)
         if (goes_on & ~same).any():
             raise ValueError(
                 f"the observation of environment {envs[goes_on & ~same][0]} is not the one before it moved on by one "
@@ -100,3 +103,53 @@ class StackedFrames:
                 "if the environment was reset without a done, call start_episodes() first"
             )
         return same
+
+
+@dataclass(frozen=True)
+class PackedStacks:
+    """Takes packed observations of numbers and stacked images apart, and puts them together again.
+
+    A packed observation ``[D]`` ends with its images, as bytes. Here all of them are stacks ``[k * C, H, W]``.
+
+    :param images: shape of each, channels first
+    :param frame_stack: frames ``k`` in each
+    :raises ValueError: if these are no stacks of that many frames
+    """
+
+    images: tuple[tuple[int, ...], ...]
+    frame_stack: int
+
+    def __post_init__(self) -> None:
+        if any(shape[0] % self.frame_stack != 0 for shape in self.images):
+            raise ValueError(
+                f"frame_stack={self.frame_stack} does not divide the channels of images of shape "
+                f"{' and '.join(map(str, self.images))}; all images of an observation have to be such stacks"
+            )
+
+    @property
+    def sizes(self) -> list[int]:
+        """Bytes of each image."""
+        return [math.prod(shape) for shape in self.images]
+
+    @property
+    def frame_size(self) -> int:
+        """Bytes F of a frame of all images."""
+        return sum(self.sizes) // self.frame_stack
+
+    def split(self, packed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The rest ``[B, R]`` and the stacks ``[B, k * F]``, frame by frame, of packed observations ``[B, D]``."""
+        rest, *images = np.split(packed, self._ends(packed.shape[-1]), axis=-1)
+        frames = [image.reshape(len(image), self.frame_stack, -1) for image in images]
+        return rest, np.concatenate(frames, -1).reshape(len(packed), -1)
+
+    def join(self, rest: Tensor, stacks: Tensor) -> Tensor:
+        """Packed observations ``[..., D]`` of their rest ``[..., R]`` and stacks ``[..., k * F]``."""
+        if len(self.images) == 1:
+            return torch.cat((rest, stacks), -1)
+        frames = stacks.unflatten(-1, (self.frame_stack, -1))
+        images = frames.split([size // self.frame_stack for size in self.sizes], -1)
+        return torch.cat((rest, *(image.flatten(-2) for image in images)), -1)
+
+    def _ends(self, size: int) -> list[int]:
+        """Where the rest and each image but the last end in ``size`` bytes."""
+        return list(itertools.accumulate(self.sizes[:-1], initial=size - sum(self.sizes)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,7 +14,7 @@ from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.vec_env import VecNormalize
 from torch import Tensor
 
-from dream_agents.replay.frames import StackedFrames, frame_shape
+from dream_agents.replay.observations import StoredObservations
 from dream_agents.replay.starts import Starts
 from dream_agents.wrappers.divergence import INVALID_STEP
 
@@ -54,7 +54,7 @@ class SequenceBatch(NamedTuple):
     mask: Tensor | None = None
 
 
-class SequenceReplayBuffer(Starts, ReplayBuffer):
+class SequenceReplayBuffer(Starts, StoredObservations):
     """Uniform replay of sub-sequences of ``sequence_length + 1`` observations inside one episode of one environment.
 
     Each observation is stored once: a step takes one slot, and the last observation of an episode one more. The
@@ -78,21 +78,17 @@ class SequenceReplayBuffer(Starts, ReplayBuffer):
         the files have no names, belong to this buffer alone, and are gone when it or its process is
     :param frame_stack: frames ``k`` in observations ``[k * C, H, W]`` (uint8), oldest first; 1 stores observations
         as they are
+    :param packed_images: shape of each image at the end of observations that are packed, uint8 ``[D]``; empty for
+        others. With ``frame_stack``, each of them is a stack
     :param extra_fields: further fields of each step, by name; :meth:`rewrite` sets them, and batches have them
     :param short_episodes: draw episodes of less than ``sequence_length`` steps, too, each as one sub-sequence that is
         masked after its end
     :raises ValueError: if the buffer can't hold one sub-sequence an environment, or observations are no such stacks
     """
 
-    #: ``[slots, n_envs, *obs_shape]``; of stacks the newest frames, ``[slots, n_envs, C, H, W]``
-    observations: np.ndarray
     actions: np.ndarray
     rewards: np.ndarray
     terminated: np.ndarray
-    #: ``[slots, n_envs]``, -1 for frames that only stand in stacks
-    episode_ids: np.ndarray
-    #: ``[slots, n_envs]``, frames of its episode that a stack reaches back over, at most ``k - 1``
-    older_frames: np.ndarray
 
     def __init__(
         self,
@@ -107,16 +103,15 @@ class SequenceReplayBuffer(Starts, ReplayBuffer):
         seed: int | None = None,
         folder: str | Path | None = None,
         frame_stack: int = 1,
+        packed_images: Sequence[tuple[int, ...]] = (),
         extra_fields: Mapping[str, ExtraField] | None = None,
         short_episodes: bool = False,
     ):
         super(ReplayBuffer, self).__init__(buffer_size, observation_space, action_space, device, n_envs)
         if frame_stack < 1:
             raise ValueError(f"frame_stack={frame_stack}: an observation has at least 1 frame")
-        self.frame_stack = frame_stack
-        self._stored_shape = (
-            self.obs_shape if frame_stack == 1 else frame_shape(observation_space, frame_stack)
-        )
+        self.frame_stack, self.packed_images = frame_stack, tuple(packed_images)
+        self._stored_shape = self._shape_to_store(observation_space)
         self.buffer_size = buffer_size // n_envs
         needed = sequence_length + 1 + frame_stack
         if self.buffer_size < needed:
@@ -135,16 +130,13 @@ class SequenceReplayBuffer(Starts, ReplayBuffer):
 
     def _fields(self) -> dict[str, tuple[tuple[int, ...], Any]]:
         """Shape and type of what is stored in each slot of an environment, by the name of the array."""
-        space = self.observation_space
         fields: dict[str, tuple[tuple[int, ...], Any]] = {
-            "observations": (self._stored_shape, np.uint8 if space.dtype == np.uint8 else np.float32),
             "actions": ((self.action_dim,), np.float32),
             "rewards": ((), np.float32),
             "terminated": ((), np.float32),
             "episode_ids": ((), np.int64),
         }
-        if self.frame_stack > 1:
-            fields["older_frames"] = ((), np.int32)
+        fields |= self._observation_fields()
         for name, field in self.extra_fields.items():
             if name in fields:
                 raise ValueError(f"extra_fields has {name!r}, which every replay buffer stores; rename it")
@@ -240,34 +232,6 @@ class SequenceReplayBuffer(Starts, ReplayBuffer):
                 )
             getattr(self, name)[steps.slots, steps.envs] = values
 
-    def _put(self, envs: np.ndarray, observations: np.ndarray) -> np.ndarray:
-        """Write an observation of each of ``envs`` into its next slot; return the slots."""
-        if self.frame_stack > 1:
-            slots = self._put_stacks(envs, observations)
-        else:
-            slots = self.positions[envs]
-            self.observations[slots, envs] = observations
-        self.episode_ids[slots, envs] = self._current_ids[envs]
-        return slots
-
-    def _put_stacks(self, envs: np.ndarray, observations: np.ndarray) -> np.ndarray:
-        """Write the newest frames; where an episode starts without padding, the older ones first."""
-        stacks, most = self._stacks, self.frame_stack - 1
-        before = (self.positions[envs] - 1) % self.buffer_size
-        goes_on = (self.filled[envs] > 0) & (self.episode_ids[before, envs] == self._current_ids[envs])
-        older = np.where(goes_on, np.minimum(self.older_frames[before, envs] + 1, most), 0)
-        unpadded = ~stacks.are_stored(observations, before, envs, goes_on)
-        if unpadded.any():
-            cut = envs[unpadded, None]
-            slots = (self.positions[cut] + np.arange(most)) % self.buffer_size  # [n, k - 1]
-            frames = observations[unpadded].reshape(-1, self.frame_stack, *self._stored_shape)
-            self.observations[slots, cut], self.episode_ids[slots, cut] = frames[:, :-1], -1
-            self._advance(cut[:, 0], most)
-            older[unpadded] = most
-        slots = self.positions[envs]
-        stacks.write(slots, envs, observations, older)
-        return slots
-
     def _advance(self, envs: np.ndarray, slots: int = 1) -> None:
         self.positions[envs] = (self.positions[envs] + slots) % self.buffer_size
         self.filled[envs] = np.minimum(self.filled[envs] + slots, self.buffer_size)
@@ -328,23 +292,6 @@ class SequenceReplayBuffer(Starts, ReplayBuffer):
 
     def _to_device(self, array: np.ndarray) -> Tensor:
         return self.to_torch(np.asarray(array), copy=False)  # a plain array, where it was a memory-mapped one
-
-    def _read_observations(self, slots: np.ndarray, envs: np.ndarray, env: VecNormalize | None) -> Tensor:
-        """Observations ``[L + 1, B, *obs_shape]`` of these slots, on the device."""
-        if env is not None and not env.norm_obs:
-            env = None
-        successive = (slots[1:] == (slots[:-1] + 1) % self.buffer_size).all()
-        if self.frame_stack > 1 and self.device.type == "cuda" and env is None and successive:
-            return self._stacks.read_on(self.device, slots, envs)
-        if self.frame_stack > 1:
-            observations = self._stacks.read(slots, envs)
-        else:
-            observations = self.observations[slots, envs]
-        return self.to_torch(np.asarray(self._normalize_obs(observations, env)), copy=False)
-
-    @property
-    def _stacks(self) -> StackedFrames:
-        return StackedFrames(self.observations, self.older_frames, self.frame_stack)
 
     def state_arrays(self) -> dict[str, np.ndarray]:
         """Everything stored, cut to the slots in use, for :meth:`load_state_arrays`."""

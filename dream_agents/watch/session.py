@@ -123,7 +123,7 @@ class Session:
         """
         looks = self.decision % _THINK_EVERY == 0 if look is None else look
         policy, device = self.model.policy, self.model.device
-        obs = policy.observations_to_tensor(np.asarray(self._obs)[None])
+        obs = policy.observations_to_tensor(self._obs)
         starts = torch.tensor([self._starts], device=device)
         seed, memory = policy.seed + self.decision, self._memory  # as predict draws
         began = time.perf_counter()

@@ -248,6 +248,6 @@ class TestAnyImages:
         with pytest.warns(
             UserWarning, match=r'observes images \("camera"\); each becomes a vector of 6912 numbers'
         ):
-            model = make_dream(Camera(both), buffer_size=100)
+            model = make_dream(Camera(both), obs_type="state", buffer_size=100)
         assert model.observation_space.shape == (6914,)
         assert model.predict(both.sample())[0].shape == (1,)

@@ -175,7 +175,8 @@ def test_observations_of_varying_length_are_refused():
 @pytest.mark.parametrize("id", ["walker-walk", "Pendulum-v1"])
 def test_unknown_obs_type_names_the_known_ones(id):
     with pytest.raises(
-        ValueError, match=r"obs_type='image' is not supported; choose from \('state', 'pixels'\)"
+        ValueError,
+        match=r"obs_type='image' is not supported; choose from \('state', 'pixels', 'pixels\+state'\)",
     ):
         make_env(id, obs_type="image")
 
