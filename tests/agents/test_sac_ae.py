@@ -89,7 +89,7 @@ class TestGradients:
 
     def test_critic_moves_its_encoder(self):
         model, ones = make(), torch.ones(4, 1)
-        names = changed(model, lambda: model._update_critic(images(), ones, ones, images(), 0 * ones))
+        names = changed(model, lambda: model._update_critic(images(), ones, ones, images(), 0 * ones, 0.99))
         assert any("convolutions" in name for name in names)
         assert any("critic.qf0" in name for name in names)
         assert not [name for name in names if "target" in name or "decoder" in name or "actor.mu" in name]
