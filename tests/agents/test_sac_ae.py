@@ -1,5 +1,7 @@
 """SAC+AE on images: what its networks share, what each loss changes, and that it saves and loads."""
 
+import inspect
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -130,11 +132,57 @@ def test_defaults_are_the_papers():
     assert model.policy.decoder_optimizer.param_groups[0]["weight_decay"] == 1e-7
     assert model.policy.net_arch == [1024, 1024]
     assert model.replay_buffer.frame_stack == 2
+    assert inspect.signature(SACAE).parameters["buffer_size"].default == 1_000_000
+
+
+class TestSeedUpdates:
+    """Right after the random decisions, pytorch_sac_ae does 1000 updates at once."""
+
+    @staticmethod
+    def updates(model, decisions):
+        """Of each update whether it also moved actor and targets."""
+        moves, actor, targets = [], model._update_actor, model._update_targets
+        critic = model._update_critic
+        model._update_critic = lambda *args: (moves.append(""), critic(*args))[1]
+        model._update_actor = lambda obs: (moves.append(moves.pop() + "actor "), actor(obs))[1]
+        model._update_targets = lambda: (moves.append(moves.pop() + "targets"), targets())[1]
+        model.learn(decisions)
+        return moves
+
+    def test_all_move_actor_and_targets_then_every_second(self):
+        moves = self.updates(make(learning_starts=6), 11)  # an update each after decisions 7 to 11
+        assert moves == ["actor targets"] * 6 + ["", "actor targets", "", "actor targets"]
+
+    def test_their_number(self):
+        moves = self.updates(make(learning_starts=6, seed_updates=0), 10)
+        assert moves == ["actor targets", "", "actor targets", ""]
+        with pytest.raises(ValueError, match="seed_updates=-1"):
+            make(seed_updates=-1)
+
+    def test_a_resumed_run_has_them_once(self, tmp_path):
+        make(learning_starts=6).learn(20).save_checkpoint(tmp_path)
+        resumed = SACAE.load_checkpoint(tmp_path, gym.wrappers.TimeLimit(Dot(), 10), device="cpu")
+        done = resumed._n_updates
+        assert done == 6 + 13
+        assert resumed._burst == 6
+        resumed.learn(5, reset_num_timesteps=False)
+        assert resumed._n_updates == done + 5
+
+
+def test_noise_is_bounded_by_a_tanh():
+    model = make()
+    seen = images(1).float()
+    for bias, bound in ((50.0, 2), (-50.0, -10), (0.0, -4)):
+        torch.nn.init.zeros_(model.actor.log_std.weight)
+        torch.nn.init.constant_(model.actor.log_std.bias, bias)
+        assert model.actor.get_action_dist_params(seen)[1].item() == pytest.approx(bound)
 
 
 def test_saves_loads_and_goes_on(tmp_path):
     model = make().learn(40)
-    assert model._n_updates == 20
+    assert model._n_updates == 20 + 19, (
+        "as many at once as there were random decisions, then one each decision"
+    )
     model.save(tmp_path / "model")
     obs = images(3).numpy()
     loaded = SACAE.load(tmp_path / "model", device="cpu")
