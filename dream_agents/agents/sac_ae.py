@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import torch
+from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.type_aliases import RolloutReturn
 from stable_baselines3.common.utils import polyak_update
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
@@ -49,6 +51,7 @@ class SACAE(SAC):
     }
     policy: SACAEPolicy
     replay_buffer: SequenceReplayBuffer | None
+    _callback: BaseCallback | None = None
 
     def __init__(
         self,
@@ -115,13 +118,23 @@ class SACAE(SAC):
                 [self.log_ent_coef], self.ent_coef_learning_rate, betas=(0.5, 0.999)
             )
 
+    def collect_rollouts(
+        self, env: VecEnv, callback: BaseCallback, *args: Any, **kwargs: Any
+    ) -> RolloutReturn:
+        """Collect steps; see Stable-Baselines3's."""
+        self._callback = callback
+        return super().collect_rollouts(env, callback, *args, **kwargs)
+
     def train(self, gradient_steps: int, batch_size: int = 128) -> None:
-        """Do ``gradient_steps`` updates of critic, actor and autoencoder; the first time ``seed_updates``."""
+        """Do ``gradient_steps`` updates of critic, actor and autoencoder; the first time ``seed_updates``.
+
+        Where Ctrl-C or a callback ends ``learn`` among the latter, those that are left are done when it goes on.
+        """
         assert self.replay_buffer is not None
         if not self.replay_buffer.can_sample():
             return
         if self._n_updates == 0:
-            gradient_steps = self._burst = max(gradient_steps, self._seed_updates())
+            self._burst = max(gradient_steps, self._seed_updates())
         policy = self.policy
         policy.set_training_mode(True)
         learners = [policy.actor, policy.critic]
@@ -129,22 +142,45 @@ class SACAE(SAC):
             [*(learner.optimizer for learner in learners), policy.encoder_optimizer, policy.decoder_optimizer]
         )
         losses: dict[str, list[float]] = {}
-        for _ in range(gradient_steps):
-            batch = self.replay_buffer.sample(batch_size, env=self._vec_normalize_env)
-            obs, next_obs = batch.observations  # [B, C, H, W]
-            rewards, dones = batch.rewards[0, :, None], batch.terminated[0, :, None]  # [B, 1]
-            step = max(0, self._n_updates - self._burst + 1)  # the published code's: one for the whole burst
-            critic_loss = self._update_critic(obs, batch.actions[0], rewards, next_obs, dones, self.gamma)
-            update = {"critic_loss": critic_loss}
-            if step % self.actor_update_interval == 0:
-                update |= self._update_actor(obs)
-            if step % self.target_update_interval == 0:
-                self._update_targets()
-            update["reconstruction_loss"] = self._update_autoencoder(obs)
-            self._n_updates += 1
-            for name, loss in update.items():
+        for _ in range(max(gradient_steps, self._burst - self._n_updates)):
+            if 0 < self._n_updates < self._burst:
+                self._between_seed_updates()
+            for name, loss in self._update(batch_size).items():
                 losses.setdefault(name, []).append(loss.item())
         self._record_losses(losses)
+
+    def _update(self, batch_size: int) -> dict[str, Tensor]:
+        """Do one update; return its losses by name."""
+        assert self.replay_buffer is not None
+        batch = self.replay_buffer.sample(batch_size, env=self._vec_normalize_env)
+        obs, next_obs = batch.observations  # [B, C, H, W]
+        rewards, dones = batch.rewards[0, :, None], batch.terminated[0, :, None]  # [B, 1]
+        # pytorch_sac_ae counts decisions: all seed updates have the same number, which is even.
+        step = max(0, self._n_updates - self._burst + 1)
+        losses = {
+            "critic_loss": self._update_critic(obs, batch.actions[0], rewards, next_obs, dones, self.gamma)
+        }
+        if step % self.actor_update_interval == 0:
+            losses |= self._update_actor(obs)
+        if step % self.target_update_interval == 0:
+            self._update_targets()
+        losses["reconstruction_loss"] = self._update_autoencoder(obs)
+        self._n_updates += 1
+        return losses
+
+    def _between_seed_updates(self) -> None:
+        """Let callbacks act, and say how far the updates are."""
+        if self._pace is not None:
+            doing = f"making up for the random decisions, update {self._n_updates + 1} of {self._burst}"
+            self._report(doing, again=True)
+        if self._callback is not None:
+            self._callback.on_rollout_start()
+
+    def _left(self) -> tuple[int, int, int]:
+        """Random decisions, decisions by the agent and updates that are left of this ``learn``."""
+        random, planned, updates = super()._left()
+        burst = self._seed_updates() if self._n_updates == 0 and planned > 0 else self._burst
+        return random, planned, updates + max(0, burst - self._n_updates)
 
     def _lowest_value(self, obs: Tensor, actions: Tensor) -> Tensor:
         """The smaller Q(z, a) ``[B]`` of latents that get no gradient from it."""
@@ -170,6 +206,9 @@ class SACAE(SAC):
         loss = reconstruction_loss(latent, self.policy.decoder(latent), obs, self.latent_coef)
         descend(loss, self.policy.encoder_optimizer, self.policy.decoder_optimizer)
         return loss.detach()
+
+    def _excluded_save_params(self) -> list[str]:
+        return [*super()._excluded_save_params(), "_callback"]
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
         modules, tensors = super()._get_torch_save_params()

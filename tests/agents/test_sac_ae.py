@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
+from stable_baselines3.common.callbacks import BaseCallback
 
 from dream_agents import SACAE
 from dream_agents.agents.sac_ae_policy import PixelDecoder, PixelLatent, five_bits, reconstruction_loss
@@ -167,6 +168,24 @@ class TestSeedUpdates:
         assert resumed._burst == 6
         resumed.learn(5, reset_num_timesteps=False)
         assert resumed._n_updates == done + 5
+
+    def test_a_callback_may_stop_among_them_and_the_rest_follows(self, tmp_path):
+        class Stop(BaseCallback):
+            def _on_step(self):
+                return True
+
+            def _on_rollout_start(self):
+                if self.model._n_updates == 4:
+                    raise KeyboardInterrupt
+
+        model = make(learning_starts=10)
+        with pytest.raises(KeyboardInterrupt):
+            model.learn(20, Stop())
+        assert (model.num_timesteps, model._n_updates) == (11, 4)
+        model.save_checkpoint(tmp_path)
+        resumed = SACAE.load_checkpoint(tmp_path, gym.wrappers.TimeLimit(Dot(), 10), device="cpu")
+        resumed.learn(3, reset_num_timesteps=False)
+        assert resumed._n_updates == 10 + 2, "the seed updates, and one for each further decision"
 
 
 def test_noise_is_bounded_by_a_tanh():
