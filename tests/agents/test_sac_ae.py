@@ -8,9 +8,13 @@ import pytest
 import torch
 from gymnasium import spaces
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.logger import configure
 
 from dream_agents import SACAE
 from dream_agents.agents.sac_ae_policy import PixelDecoder, PixelLatent, five_bits, reconstruction_loss
+from dream_agents.replay import SequenceBatch
+
+from .plain_sac import PlainSACAE
 
 
 class Dot(gym.Env):
@@ -186,6 +190,78 @@ class TestSeedUpdates:
         resumed = SACAE.load_checkpoint(tmp_path, gym.wrappers.TimeLimit(Dot(), 10), device="cpu")
         resumed.learn(3, reset_num_timesteps=False)
         assert resumed._n_updates == 10 + 2, "the seed updates, and one for each further decision"
+
+
+def plain_copy(model):
+    """The reference with the agent's weights."""
+
+    def weights(*modules):
+        return [
+            parameter.detach().double().clone() for module in modules for parameter in module.parameters()
+        ]
+
+    def critic(one):
+        encoder = one.features_extractor
+        parts = (encoder.convolutions, encoder.to_latent, *one.q_networks)
+        return [weights(part) for part in parts]
+
+    actor, decoder = model.actor, model.policy.decoder
+    heads = [torch.cat(pair) for pair in zip(weights(actor.mu), weights(actor.log_std), strict=True)]
+    convs, latent, *values = critic(model.critic)
+    return PlainSACAE(
+        convs,
+        latent,
+        weights(actor.features_extractor.to_latent),
+        [*weights(actor.latent_pi), *heads],
+        values,
+        critic(model.critic_target),
+        weights(decoder.from_latent),
+        weights(decoder.deconvolutions),
+    )
+
+
+def test_updates_are_those_of_sac_ae_written_plainly(monkeypatch):
+    """Six updates, two of them at once, from weights and biases none of which is 0."""
+    model = make(learning_starts=2, learning_rate=1e-3)
+    model.set_logger(configure(format_strings=[]))
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for parameter in model.policy.parameters():
+            parameter += 0.05 * torch.randn_like(parameter)
+    plain, before = plain_copy(model), plain_copy(model)
+    batches = [
+        SequenceBatch(
+            torch.stack((images(8), images(8))),
+            torch.rand(1, 8, 1) * 2 - 1,
+            torch.randn(1, 8),
+            (torch.rand(1, 8) < 0.3).float(),
+        )
+        for _ in range(6)
+    ]
+    feed, losses = iter(batches), []
+    monkeypatch.setattr(model.replay_buffer, "can_sample", lambda: True)
+    monkeypatch.setattr(model.replay_buffer, "sample", lambda *_, **__: next(feed))
+    update = model._update
+    model._update = lambda size: (losses.append({n: x.item() for n, x in update(size).items()}), {})[1]
+    torch.manual_seed(5)
+    for _ in range(5):
+        model.train(1, 8)
+    torch.manual_seed(5)
+    for i, batch in enumerate(batches):
+        (obs, after), moves_all = batch.observations, i in (0, 1, 3, 5)
+        args = (batch.actions[0].double(), batch.rewards[0].double(), after, batch.terminated[0].double())
+        expected = plain.update(obs, *args, moves_all)
+        assert losses[i] == pytest.approx(expected, rel=1e-4), i
+    ours = plain_copy(model)
+    names = ("convs", "latent", "policy_latent", "policy", "decoder_input", "deconvs")
+    parts = [(name, *(getattr(one, name) for one in (ours, plain, before))) for name in names]
+    for i in range(4):
+        parts.append((f"target {i}", ours.targets[i], plain.targets[i], before.targets[i]))
+    for name, one, other, start in parts:
+        for value, expected, first in zip(one, other, start, strict=True):
+            moved = (expected - first).detach()
+            assert moved.norm() > 0, name
+            assert (value - expected).detach().norm() < 0.01 * moved.norm(), name
 
 
 def test_noise_is_bounded_by_a_tanh():
