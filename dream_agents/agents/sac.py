@@ -1,4 +1,4 @@
-"""Soft actor-critic (Haarnoja et al. 2018): Stable-Baselines3's, made with an environment's id and presets."""
+"""Soft actor-critic (Haarnoja et al. 2018): Stable-Baselines3's, or as the paper's baseline has it."""
 
 from __future__ import annotations
 
@@ -14,17 +14,21 @@ import torch
 from gymnasium import spaces
 from stable_baselines3.common.noise import ActionNoise
 from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.utils import polyak_update
 from stable_baselines3.common.vec_env import VecEnv
 
 from dream_agents.agents.keywords import explaining_memory, require_env
 from dream_agents.agents.observations import ObservationEncoding, is_image_space
+from dream_agents.agents.sac_policy import PUBLISHED_POLICIES
+from dream_agents.agents.sac_updates import PublishedUpdates
 from dream_agents.agents.saving import SavedAgent
 from dream_agents.agents.task import TrainingTask, check_normalization, check_obs_type, implied_obs_type
 from dream_agents.registry import UnknownNameError
 from dream_agents.wrappers import ActionScale, task_info
 from dream_agents.wrappers.make import EnvLike
 
-#: Keywords by preset; "paper" is what Dream-MPC's paper takes from github.com/denisyarats/pytorch_sac.
+#: Keywords by preset; "paper" is what Dream-MPC's paper takes from github.com/denisyarats/pytorch_sac, and has its
+#: networks and its update.
 PRESETS: dict[str, dict[str, Any]] = {
     "sb3": {},
     "paper": {
@@ -32,10 +36,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "batch_size": 1024,
         "tau": 0.005,
         "ent_coef": "auto_0.1",
-        # Stable-Baselines3 counts the interval from 0 in each round, so a round has two updates.
         "target_update_interval": 2,
-        "train_freq": 2,
-        "gradient_steps": 2,
         "policy_kwargs": {"net_arch": [1024, 1024]},
     },
 }
@@ -66,7 +67,7 @@ class PlainTask:
         return TrainingTask(None, seeds_episodes=False, normalized=True)
 
 
-class SAC(SavedAgent, stable_baselines3.SAC):
+class SAC(SavedAgent, PublishedUpdates, stable_baselines3.SAC):
     """Stable-Baselines3's SAC, with an environment's id and presets.
 
     It learns no world model, so it has no planner. Every keyword of Stable-Baselines3's class keeps its name and
@@ -77,8 +78,9 @@ class SAC(SavedAgent, stable_baselines3.SAC):
     :param env: an environment id (see ``dream-agents envs``), a ``gymnasium.Env``, a function that makes one, or a
         ``VecEnv``
     :param policy: Stable-Baselines3's policy class or its name; None for "MlpPolicy", "CnnPolicy" on pixels, or
-        "MultiInputPolicy" on dictionaries
-    :param preset: "sb3" for Stable-Baselines3's defaults, "paper" for the settings of Dream-MPC's paper
+        "MultiInputPolicy" on dictionaries; a name means :class:`PublishedNetworks` with ``preset="paper"``
+    :param preset: "sb3" for Stable-Baselines3's networks, update and defaults; "paper" for those of pytorch_sac, which
+        the paper of Dream-MPC takes
     :param obs_type: "state", or "pixels" for the last three frames
     :param env_kwargs: keyword arguments of the environment, where ``env`` is an id
     :param n_envs: environments side by side, where ``env`` is an id
@@ -142,8 +144,11 @@ class SAC(SavedAgent, stable_baselines3.SAC):
                 keywords.setdefault("learning_starts", RANDOM_FRAMES[preset] // self._action_repeat)
             if policy is None:
                 policy = _policy_for(env.observation_space, obs_type)
+        policy = policy or "MlpPolicy"
+        if preset == "paper" and isinstance(policy, str):
+            policy = PUBLISHED_POLICIES.get(policy, policy)
         super().__init__(
-            policy or "MlpPolicy",  # type: ignore[arg-type]
+            policy,  # type: ignore[arg-type]
             env,  # type: ignore[arg-type]
             seed=None if seed is None else int(seed),
             **keywords,
@@ -153,6 +158,41 @@ class SAC(SavedAgent, stable_baselines3.SAC):
         self._read_task()
         with explaining_memory(self.buffer_size):
             super()._setup_model()
+
+    def train(self, gradient_steps: int, batch_size: int = 64) -> None:
+        """Do ``gradient_steps`` updates: Stable-Baselines3's, or with ``preset="paper"`` pytorch_sac's."""
+        if self.preset != "paper":
+            super().train(gradient_steps, batch_size)
+            return
+        self.policy.set_training_mode(True)
+        optimizers = [self.actor.optimizer, self.critic.optimizer, self.ent_coef_optimizer]
+        self._update_learning_rate([optimizer for optimizer in optimizers if optimizer is not None])
+        losses: dict[str, list[float]] = {}
+        for _ in range(gradient_steps):
+            assert self.replay_buffer is not None
+            batch = self.replay_buffer.sample(batch_size, env=self._vec_normalize_env)
+            if self.use_sde:
+                self.actor.reset_noise()
+            discount = self.gamma if batch.discounts is None else batch.discounts
+            critic_loss = self._update_critic(
+                batch.observations,
+                batch.actions,
+                batch.rewards,
+                batch.next_observations,
+                batch.dones,
+                discount,
+            )
+            update = {"critic_loss": critic_loss} | self._update_actor(batch.observations)
+            if self._n_updates % self.target_update_interval == 0:
+                self._update_targets()
+            self._n_updates += 1
+            for name, loss in update.items():
+                losses.setdefault(name, []).append(loss.item())
+        self._record_losses(losses)
+
+    def _update_targets(self) -> None:
+        super()._update_targets()
+        polyak_update(self.batch_norm_stats, self.batch_norm_stats_target, 1.0)
 
     def _read_task(self) -> None:
         self._adopt_spaces()

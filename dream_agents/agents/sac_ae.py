@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
-import torch.nn.functional as F
-from stable_baselines3.common.policies import BasePolicy, ContinuousCritic
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.type_aliases import RolloutReturn
 from stable_baselines3.common.utils import polyak_update
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 
 from dream_agents.agents.sac import SAC
 from dream_agents.agents.sac_ae_policy import SACAEPolicy, reconstruction_loss
+from dream_agents.agents.sac_updates import descend
 from dream_agents.replay import SequenceReplayBuffer
 from dream_agents.wrappers.make import EnvLike
 
@@ -30,8 +31,9 @@ class SACAE(SAC):
     :param policy: Stable-Baselines3's policy class or its name
     :param obs_type: "pixels", the last three frames
     :param learning_rate: of all networks
-    :param buffer_size: slots of the replay buffer; one is a frame, 12 KiB
+    :param buffer_size: slots of the replay buffer; one is a frame, 12 KiB, so that a million take 12 GB when full
     :param learning_starts: random decisions before learning
+    :param seed_updates: updates at once after them, each also of actor and targets; None for as many as decisions
     :param batch_size: transitions an update
     :param tau: rate at which the target critic follows
     :param encoder_tau: rate at which the target critic's encoder follows
@@ -49,6 +51,7 @@ class SACAE(SAC):
     }
     policy: SACAEPolicy
     replay_buffer: SequenceReplayBuffer | None
+    _callback: BaseCallback | None = None
 
     def __init__(
         self,
@@ -57,8 +60,9 @@ class SACAE(SAC):
         *,
         obs_type: str = "pixels",
         learning_rate: float = 1e-3,
-        buffer_size: int = 100_000,
+        buffer_size: int = 1_000_000,
         learning_starts: int = 1000,
+        seed_updates: int | None = None,
         batch_size: int = 128,
         tau: float = 0.01,
         encoder_tau: float = 0.05,
@@ -78,6 +82,9 @@ class SACAE(SAC):
             raise ValueError(
                 f"{', '.join(unfit) or 'n_steps'}: SAC+AE can't be changed in this; leave it out"
             )
+        if seed_updates is not None and seed_updates < 0:
+            raise ValueError(f"seed_updates={seed_updates}: a number of updates, or None, is expected")
+        self.seed_updates, self._burst = seed_updates, 1
         self.encoder_tau, self.latent_coef = encoder_tau, latent_coef
         self.ent_coef_learning_rate, self.actor_update_interval = (
             ent_coef_learning_rate,
@@ -111,11 +118,23 @@ class SACAE(SAC):
                 [self.log_ent_coef], self.ent_coef_learning_rate, betas=(0.5, 0.999)
             )
 
+    def collect_rollouts(
+        self, env: VecEnv, callback: BaseCallback, *args: Any, **kwargs: Any
+    ) -> RolloutReturn:
+        """Collect steps; see Stable-Baselines3's."""
+        self._callback = callback
+        return super().collect_rollouts(env, callback, *args, **kwargs)
+
     def train(self, gradient_steps: int, batch_size: int = 128) -> None:
-        """Do ``gradient_steps`` updates of critic, actor and autoencoder."""
+        """Do ``gradient_steps`` updates of critic, actor and autoencoder; the first time ``seed_updates``.
+
+        Where Ctrl-C or a callback ends ``learn`` among the latter, those that are left are done when it goes on.
+        """
         assert self.replay_buffer is not None
         if not self.replay_buffer.can_sample():
             return
+        if self._n_updates == 0:
+            self._burst = max(gradient_steps, self._seed_updates())
         policy = self.policy
         policy.set_training_mode(True)
         learners = [policy.actor, policy.critic]
@@ -123,54 +142,55 @@ class SACAE(SAC):
             [*(learner.optimizer for learner in learners), policy.encoder_optimizer, policy.decoder_optimizer]
         )
         losses: dict[str, list[float]] = {}
-        for _ in range(gradient_steps):
-            batch = self.replay_buffer.sample(batch_size, env=self._vec_normalize_env)
-            obs, next_obs = batch.observations  # [B, C, H, W]
-            rewards, dones = batch.rewards[0, :, None], batch.terminated[0, :, None]  # [B, 1]
-            update = {"critic_loss": self._update_critic(obs, batch.actions[0], rewards, next_obs, dones)}
-            if self._n_updates % self.actor_update_interval == 0:
-                update |= self._update_actor(obs)
-            if self._n_updates % self.target_update_interval == 0:
-                self._update_targets()
-            update["reconstruction_loss"] = self._update_autoencoder(obs)
-            self._n_updates += 1
-            for name, loss in update.items():
+        for _ in range(max(gradient_steps, self._burst - self._n_updates)):
+            if 0 < self._n_updates < self._burst:
+                self._between_seed_updates()
+            for name, loss in self._update(batch_size).items():
                 losses.setdefault(name, []).append(loss.item())
-        self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
-        self.logger.record("train/ent_coef", self._entropy_coefficient().item())
-        for name, values in losses.items():
-            self.logger.record(f"train/{name}", np.mean(values))
+        self._record_losses(losses)
 
-    def _entropy_coefficient(self) -> Tensor:
-        return self.ent_coef_tensor if self.log_ent_coef is None else self.log_ent_coef.detach().exp()
+    def _update(self, batch_size: int) -> dict[str, Tensor]:
+        """Do one update; return its losses by name."""
+        assert self.replay_buffer is not None
+        batch = self.replay_buffer.sample(batch_size, env=self._vec_normalize_env)
+        obs, next_obs = batch.observations  # [B, C, H, W]
+        rewards, dones = batch.rewards[0, :, None], batch.terminated[0, :, None]  # [B, 1]
+        # pytorch_sac_ae counts decisions: all seed updates have the same number, which is even.
+        step = max(0, self._n_updates - self._burst + 1)
+        losses = {
+            "critic_loss": self._update_critic(obs, batch.actions[0], rewards, next_obs, dones, self.gamma)
+        }
+        if step % self.actor_update_interval == 0:
+            losses |= self._update_actor(obs)
+        if step % self.target_update_interval == 0:
+            self._update_targets()
+        losses["reconstruction_loss"] = self._update_autoencoder(obs)
+        self._n_updates += 1
+        return losses
 
-    def _update_critic(
-        self, obs: Tensor, actions: Tensor, rewards: Tensor, next_obs: Tensor, dones: Tensor
-    ) -> Tensor:
-        """Regress both Q-functions and the encoder on the soft TD target."""
-        with torch.no_grad():
-            next_actions, next_log_prob = self.actor.action_log_prob(next_obs)
-            next_values = torch.cat(self.critic_target(next_obs, next_actions), 1).amin(1, keepdim=True)
-            next_values = next_values - self._entropy_coefficient() * next_log_prob[:, None]
-            td_target = rewards + (1 - dones) * self.gamma * next_values  # [B, 1]
-        loss = torch.stack([F.mse_loss(value, td_target) for value in self.critic(obs, actions)]).sum()
-        _step(loss, self.critic.optimizer)
-        return loss.detach()
+    def _between_seed_updates(self) -> None:
+        """Let callbacks act, and say how far the updates are."""
+        if self._pace is not None:
+            doing = f"making up for the random decisions, update {self._n_updates + 1} of {self._burst}"
+            self._report(doing, again=True)
+        if self._callback is not None:
+            self._callback.on_rollout_start()
 
-    def _update_actor(self, obs: Tensor) -> dict[str, Tensor]:
-        """Ascend value and entropy; no gradient reaches the convolutions."""
-        actions, log_prob = self.actor.action_log_prob(obs)
+    def _left(self) -> tuple[int, int, int]:
+        """Random decisions, decisions by the agent and updates that are left of this ``learn``."""
+        random, planned, updates = super()._left()
+        burst = self._seed_updates() if self._n_updates == 0 and planned > 0 else self._burst
+        return random, planned, updates + max(0, burst - self._n_updates)
+
+    def _lowest_value(self, obs: Tensor, actions: Tensor) -> Tensor:
+        """The smaller Q(z, a) ``[B]`` of latents that get no gradient from it."""
         with torch.no_grad():
             latent = self.critic.extract_features(obs, self.critic.features_extractor)
-        loss = (self._entropy_coefficient() * log_prob - _lowest_value(self.critic, latent, actions)).mean()
-        _step(loss, self.actor.optimizer)
-        losses = {"actor_loss": loss.detach()}
-        if self.log_ent_coef is not None and self.ent_coef_optimizer is not None:
-            assert isinstance(self.target_entropy, float)
-            ent_coef_loss = (self.log_ent_coef.exp() * (-log_prob - self.target_entropy).detach()).mean()
-            _step(ent_coef_loss, self.ent_coef_optimizer)
-            losses["ent_coef_loss"] = ent_coef_loss.detach()
-        return losses
+        inputs = torch.cat((latent, actions), 1)
+        return torch.cat([network(inputs) for network in self.critic.q_networks], 1).amin(1)
+
+    def _seed_updates(self) -> int:
+        return int(self.learning_starts) if self.seed_updates is None else self.seed_updates
 
     def _update_targets(self) -> None:
         critic, target = self.critic, self.critic_target
@@ -184,23 +204,12 @@ class SACAE(SAC):
         """Reconstruct the images from the critic's latents."""
         latent = self.critic.extract_features(obs, self.critic.features_extractor)
         loss = reconstruction_loss(latent, self.policy.decoder(latent), obs, self.latent_coef)
-        _step(loss, self.policy.encoder_optimizer, self.policy.decoder_optimizer)
+        descend(loss, self.policy.encoder_optimizer, self.policy.decoder_optimizer)
         return loss.detach()
+
+    def _excluded_save_params(self) -> list[str]:
+        return [*super()._excluded_save_params(), "_callback"]
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
         modules, tensors = super()._get_torch_save_params()
         return [*modules, "policy.encoder_optimizer", "policy.decoder_optimizer"], tensors
-
-
-def _step(loss: Tensor, *optimizers: torch.optim.Optimizer) -> None:
-    for optimizer in optimizers:
-        optimizer.zero_grad()
-    loss.backward()
-    for optimizer in optimizers:
-        optimizer.step()
-
-
-def _lowest_value(critic: ContinuousCritic, latent: Tensor, actions: Tensor) -> Tensor:
-    """The smaller Q(z, a) ``[B]``."""
-    inputs = torch.cat((latent, actions), 1)
-    return torch.cat([network(inputs) for network in critic.q_networks], 1).amin(1)

@@ -10,8 +10,9 @@ import torch.nn.functional as F
 from gymnasium import spaces
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.type_aliases import Schedule
-from stable_baselines3.sac.policies import SACPolicy
 from torch import Tensor
+
+from dream_agents.agents.sac_policy import PublishedNetworks
 
 _LAYERS, _FILTERS, _KERNEL = 4, 32, 3
 
@@ -92,15 +93,18 @@ def reconstruction_loss(latent: Tensor, decoded: Tensor, images: Tensor, latent_
     return F.mse_loss(decoded, five_bits(images)) + latent_coef * 0.5 * latent.square().sum(1).mean()
 
 
-class SACAEPolicy(SACPolicy):
-    """Stable-Baselines3's SAC policy on latents of images.
+class SACAEPolicy(PublishedNetworks):
+    """SAC's policy on latents of images.
 
     The critic's encoder learns from the critic's loss and from reconstruction. The actor shares its convolutions, which
     the actor's loss does not change, and has a projection to latents of its own.
 
     :param latent_dim: width of the latent
     :param decoder_weight_decay: weight decay of the decoder
+    :param log_std_bounds: of the actor
     """
+
+    exact_log_prob = False  # as published: 1e-6 is added to the slope of tanh
 
     def __init__(
         self,
@@ -110,6 +114,7 @@ class SACAEPolicy(SACPolicy):
         net_arch: list[int] | dict[str, list[int]] | None = None,
         latent_dim: int = 50,
         decoder_weight_decay: float = 1e-7,
+        log_std_bounds: tuple[float, float] = (-10.0, 2.0),
         **kwargs: Any,
     ):
         self.decoder_weight_decay = decoder_weight_decay
@@ -120,6 +125,7 @@ class SACAEPolicy(SACPolicy):
             [1024, 1024] if net_arch is None else net_arch,
             features_extractor_class=PixelLatent,
             features_extractor_kwargs={"features_dim": latent_dim},
+            log_std_bounds=log_std_bounds,
             **kwargs,
         )
 
@@ -131,8 +137,7 @@ class SACAEPolicy(SACPolicy):
         assert isinstance(self.observation_space, spaces.Box)
         shared = PixelLatent(self.observation_space, encoder.features_dim, encoder.convolutions)
         self.actor = self.make_actor(shared)
-        self.apply(_initialize)
-        self.critic_target.load_state_dict(self.critic.state_dict())
+        self.initialize()
         self.critic_target.set_training_mode(False)
         convolutions = set(encoder.convolutions.parameters())
         own = [parameter for parameter in self.actor.parameters() if parameter not in convolutions]
@@ -143,6 +148,18 @@ class SACAEPolicy(SACPolicy):
         self.decoder_optimizer = optimizer(
             self.decoder.parameters(), **options | {"weight_decay": self.decoder_weight_decay}
         )
+
+    @staticmethod
+    def initialize_layer(module: nn.Module) -> None:
+        """Draw the initial weights of a layer: an orthogonal matrix, in convolutions at the kernel's centre."""
+        PublishedNetworks.initialize_layer(module)
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+            nn.init.zeros_(module.weight)
+            assert module.bias is not None
+            nn.init.zeros_(module.bias)
+            middle = module.kernel_size[0] // 2
+            with torch.no_grad():
+                nn.init.orthogonal_(module.weight[:, :, middle, middle], nn.init.calculate_gain("relu"))
 
     @property
     def encoder(self) -> PixelLatent:
@@ -159,17 +176,3 @@ class SACAEPolicy(SACPolicy):
             "latent_dim": self.features_extractor_kwargs["features_dim"],
             "decoder_weight_decay": self.decoder_weight_decay,
         }
-
-
-def _initialize(module: nn.Module) -> None:
-    """Orthogonal matrices, in convolutions at the kernel's centre; biases are zero."""
-    if isinstance(module, nn.Linear):
-        nn.init.orthogonal_(module.weight)
-        nn.init.zeros_(module.bias)
-    elif isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
-        nn.init.zeros_(module.weight)
-        assert module.bias is not None
-        nn.init.zeros_(module.bias)
-        middle = module.kernel_size[0] // 2
-        with torch.no_grad():
-            nn.init.orthogonal_(module.weight[:, :, middle, middle], nn.init.calculate_gain("relu"))

@@ -247,7 +247,7 @@ def make_action_noise(noise: ActionNoise | float | None, space: spaces.Space[Any
     return NormalActionNoise(np.zeros(shape), np.full(shape, float(noise)))
 
 
-def implied_obs_type(policy: object, env: object, obs_type: str) -> str:
+def implied_obs_type(policy: object, env: object, obs_type: str | None) -> str | None:
     """Return "pixels" for "CnnPolicy" in an environment that observes images already, or else ``obs_type``.
 
     :param policy: Stable-Baselines3's policy class or its name

@@ -55,7 +55,11 @@ class SequenceBatch(NamedTuple):
 
 
 class SequenceReplayBuffer(Starts, StoredObservations):
-    """Uniform replay of sub-sequences of ``sequence_length + 1`` observations inside one episode of one environment.
+    """Replay of sub-sequences of ``sequence_length + 1`` observations inside one episode of one environment.
+
+    By default every start point is drawn equally often. With ``sampling="episodes"`` every finished episode is, and
+    then a start point in it, as in TD-MPC2's public code; episodes that still go on are left out, unless none has ended
+    yet. The two differ where episodes have different lengths.
 
     Each observation is stored once: a step takes one slot, and the last observation of an episode one more. The
     newest observation becomes available with the step that follows it.
@@ -83,6 +87,7 @@ class SequenceReplayBuffer(Starts, StoredObservations):
     :param extra_fields: further fields of each step, by name; :meth:`rewrite` sets them, and batches have them
     :param short_episodes: draw episodes of less than ``sequence_length`` steps, too, each as one sub-sequence that is
         masked after its end
+    :param sampling: draw "steps" or "episodes" uniformly
     :raises ValueError: if the buffer can't hold one sub-sequence an environment, or observations are no such stacks
     """
 
@@ -106,6 +111,7 @@ class SequenceReplayBuffer(Starts, StoredObservations):
         packed_images: Sequence[tuple[int, ...]] = (),
         extra_fields: Mapping[str, ExtraField] | None = None,
         short_episodes: bool = False,
+        sampling: str = "steps",
     ):
         super(ReplayBuffer, self).__init__(buffer_size, observation_space, action_space, device, n_envs)
         if frame_stack < 1:
@@ -121,6 +127,7 @@ class SequenceReplayBuffer(Starts, StoredObservations):
                 f"a sub-sequence of {sequence_length} steps{stacks} needs at least {needed}"
             )
         self.sequence_length, self.short_episodes = sequence_length, short_episodes
+        self.sampling = self._check_sampling(sampling)
         self.handle_timeout_termination = handle_timeout_termination
         self.rng = np.random.default_rng(seed)
         self.folder = Path(folder) if folder is not None else None
@@ -169,6 +176,7 @@ class SequenceReplayBuffer(Starts, StoredObservations):
         self._next_id = self.n_envs
         self._last_steps = StoredSteps(np.empty(0, np.int64), np.empty(0, np.int64))
         self.pos, self.full = 0, False
+        self._episodes = None
 
     def size(self) -> int:
         """Slots in use over all environments."""
@@ -244,7 +252,7 @@ class SequenceReplayBuffer(Starts, StoredObservations):
         self._next_id += len(envs)
 
     def sample(self, batch_size: int, env: VecNormalize | None = None) -> SequenceBatch:  # type: ignore[override]
-        """Draw sub-sequences uniformly over their start points.
+        """Draw sub-sequences, uniformly over start points or over episodes: see ``sampling``.
 
         :param batch_size: number of sub-sequences ``B``
         :param env: normalises observations and rewards, if given
@@ -327,6 +335,7 @@ class SequenceReplayBuffer(Starts, StoredObservations):
             own[:used] = arrays[name]
         self.positions[:], self.filled[:] = arrays["positions"], arrays["filled"]
         self._current_ids[:], self._next_id = arrays["current_ids"], int(arrays["next_id"])
+        self._episodes = None
         self._unroll()
         self.pos, self.full = int(self.positions[0]), bool(self.filled.min() == self.buffer_size)
 

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
+
+from dream_agents.replay.episodes import EpisodeStarts
+
+#: what :class:`SequenceReplayBuffer` can draw uniformly
+SAMPLINGS = ("steps", "episodes")
 
 
 class Starts:
@@ -22,6 +29,20 @@ class Starts:
     episode_ids: np.ndarray
     older_frames: np.ndarray
     _current_ids: np.ndarray
+    _next_id: int
+    #: "steps" or "episodes"
+    sampling: str = "steps"
+    #: what ``sampling`` may be
+    samplings: ClassVar[tuple[str, ...]] = SAMPLINGS
+    _episodes: EpisodeStarts | None = None
+    _grouped_at: int | None = None  # ``_next_id`` when the episodes were grouped
+
+    def _check_sampling(self, sampling: str) -> str:
+        if sampling not in self.samplings:
+            raise ValueError(
+                f"sampling={sampling!r}: {type(self).__name__} takes {' or '.join(map(repr, self.samplings))}"
+            )
+        return sampling
 
     def _is_start(self, slots: np.ndarray, envs: np.ndarray) -> np.ndarray:
         """Whether a sub-sequence of one episode begins at these slots: a whole one, or a short episode."""
@@ -54,6 +75,25 @@ class Starts:
         return ((later == self.episode_ids[slots, envs]) & (steps <= newest)).sum(0)
 
     def _draw_starts(self, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
+        """Slots and environments ``[B]`` of start points."""
+        drawn = self._draw_episodes(batch_size) if self.sampling == "episodes" else None
+        return self._draw_steps(batch_size) if drawn is None else drawn
+
+    def _draw_episodes(self, batch_size: int) -> tuple[np.ndarray, np.ndarray] | None:
+        """Start points of finished episodes, each drawn equally often; None as long as there is none."""
+        if self._episodes is None or self._grouped_at != self._next_id:  # an episode has ended
+            slots, envs = self._all_starts()
+            finished = ~np.isin(self.episode_ids[slots, envs], self._current_ids)
+            slots, envs = slots[finished], envs[finished]
+            self._episodes = EpisodeStarts.of(slots, envs, self.episode_ids[slots, envs])
+            self._grouped_at = self._next_id
+
+        def still_there(slots: np.ndarray, envs: np.ndarray, ids: np.ndarray) -> np.ndarray:
+            return self._is_start(slots, envs) & (self.episode_ids[slots, envs] == ids)
+
+        return self._episodes.draw(batch_size, self.rng, still_there)
+
+    def _draw_steps(self, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
         """Uniform start points: rejection sampling, since nearly every slot is one; else a draw from the full list."""
         slots, envs = np.empty(0, np.int64), np.empty(0, np.int64)
         bounds = np.cumsum(self.filled)

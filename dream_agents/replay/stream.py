@@ -44,8 +44,11 @@ class StreamReplayBuffer(SequenceReplayBuffer):
     Latents are kept with observations, in half precision, so that a recurrent model can go on in the middle of an
     episode (the latent replay of DreamerV3). They take ``2 * Z`` bytes an observation.
 
-    Parameters are as in :class:`SequenceReplayBuffer`.
+    Parameters are as in :class:`SequenceReplayBuffer`, but for ``sampling``: stretches go across episodes, so that only
+    steps can be drawn uniformly.
     """
+
+    samplings = ("steps",)
 
     #: ``[slots, n_envs, Z]``, where Z is 0 before the first are remembered
     latents: np.ndarray

@@ -1,13 +1,20 @@
 """SAC+AE on images: what its networks share, what each loss changes, and that it saves and loads."""
 
+import inspect
+
 import gymnasium as gym
 import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.logger import configure
 
 from dream_agents import SACAE
 from dream_agents.agents.sac_ae_policy import PixelDecoder, PixelLatent, five_bits, reconstruction_loss
+from dream_agents.replay import SequenceBatch
+
+from .plain_sac import PlainSACAE
 
 
 class Dot(gym.Env):
@@ -89,7 +96,7 @@ class TestGradients:
 
     def test_critic_moves_its_encoder(self):
         model, ones = make(), torch.ones(4, 1)
-        names = changed(model, lambda: model._update_critic(images(), ones, ones, images(), 0 * ones))
+        names = changed(model, lambda: model._update_critic(images(), ones, ones, images(), 0 * ones, 0.99))
         assert any("convolutions" in name for name in names)
         assert any("critic.qf0" in name for name in names)
         assert not [name for name in names if "target" in name or "decoder" in name or "actor.mu" in name]
@@ -130,11 +137,147 @@ def test_defaults_are_the_papers():
     assert model.policy.decoder_optimizer.param_groups[0]["weight_decay"] == 1e-7
     assert model.policy.net_arch == [1024, 1024]
     assert model.replay_buffer.frame_stack == 2
+    assert inspect.signature(SACAE).parameters["buffer_size"].default == 1_000_000
+
+
+class TestSeedUpdates:
+    """Right after the random decisions, pytorch_sac_ae does 1000 updates at once."""
+
+    @staticmethod
+    def updates(model, decisions):
+        """Of each update whether it also moved actor and targets."""
+        moves, actor, targets = [], model._update_actor, model._update_targets
+        critic = model._update_critic
+        model._update_critic = lambda *args: (moves.append(""), critic(*args))[1]
+        model._update_actor = lambda obs: (moves.append(moves.pop() + "actor "), actor(obs))[1]
+        model._update_targets = lambda: (moves.append(moves.pop() + "targets"), targets())[1]
+        model.learn(decisions)
+        return moves
+
+    def test_all_move_actor_and_targets_then_every_second(self):
+        moves = self.updates(make(learning_starts=6), 11)  # an update each after decisions 7 to 11
+        assert moves == ["actor targets"] * 6 + ["", "actor targets", "", "actor targets"]
+
+    def test_their_number(self):
+        moves = self.updates(make(learning_starts=6, seed_updates=0), 10)
+        assert moves == ["actor targets", "", "actor targets", ""]
+        with pytest.raises(ValueError, match="seed_updates=-1"):
+            make(seed_updates=-1)
+
+    def test_a_resumed_run_has_them_once(self, tmp_path):
+        make(learning_starts=6).learn(20).save_checkpoint(tmp_path)
+        resumed = SACAE.load_checkpoint(tmp_path, gym.wrappers.TimeLimit(Dot(), 10), device="cpu")
+        done = resumed._n_updates
+        assert done == 6 + 13
+        assert resumed._burst == 6
+        resumed.learn(5, reset_num_timesteps=False)
+        assert resumed._n_updates == done + 5
+
+    def test_a_callback_may_stop_among_them_and_the_rest_follows(self, tmp_path):
+        class Stop(BaseCallback):
+            def _on_step(self):
+                return True
+
+            def _on_rollout_start(self):
+                if self.model._n_updates == 4:
+                    raise KeyboardInterrupt
+
+        model = make(learning_starts=10)
+        with pytest.raises(KeyboardInterrupt):
+            model.learn(20, Stop())
+        assert (model.num_timesteps, model._n_updates) == (11, 4)
+        model.save_checkpoint(tmp_path)
+        resumed = SACAE.load_checkpoint(tmp_path, gym.wrappers.TimeLimit(Dot(), 10), device="cpu")
+        resumed.learn(3, reset_num_timesteps=False)
+        assert resumed._n_updates == 10 + 2, "the seed updates, and one for each further decision"
+
+
+def plain_copy(model):
+    """The reference with the agent's weights."""
+
+    def weights(*modules):
+        return [
+            parameter.detach().double().clone() for module in modules for parameter in module.parameters()
+        ]
+
+    def critic(one):
+        encoder = one.features_extractor
+        parts = (encoder.convolutions, encoder.to_latent, *one.q_networks)
+        return [weights(part) for part in parts]
+
+    actor, decoder = model.actor, model.policy.decoder
+    heads = [torch.cat(pair) for pair in zip(weights(actor.mu), weights(actor.log_std), strict=True)]
+    convs, latent, *values = critic(model.critic)
+    return PlainSACAE(
+        convs,
+        latent,
+        weights(actor.features_extractor.to_latent),
+        [*weights(actor.latent_pi), *heads],
+        values,
+        critic(model.critic_target),
+        weights(decoder.from_latent),
+        weights(decoder.deconvolutions),
+    )
+
+
+def test_updates_are_those_of_sac_ae_written_plainly(monkeypatch):
+    """Six updates, two of them at once, from weights and biases none of which is 0."""
+    model = make(learning_starts=2, learning_rate=1e-3)
+    model.set_logger(configure(format_strings=[]))
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for parameter in model.policy.parameters():
+            parameter += 0.05 * torch.randn_like(parameter)
+    plain, before = plain_copy(model), plain_copy(model)
+    batches = [
+        SequenceBatch(
+            torch.stack((images(8), images(8))),
+            torch.rand(1, 8, 1) * 2 - 1,
+            torch.randn(1, 8),
+            (torch.rand(1, 8) < 0.3).float(),
+        )
+        for _ in range(6)
+    ]
+    feed, losses = iter(batches), []
+    monkeypatch.setattr(model.replay_buffer, "can_sample", lambda: True)
+    monkeypatch.setattr(model.replay_buffer, "sample", lambda *_, **__: next(feed))
+    update = model._update
+    model._update = lambda size: (losses.append({n: x.item() for n, x in update(size).items()}), {})[1]
+    torch.manual_seed(5)
+    for _ in range(5):
+        model.train(1, 8)
+    torch.manual_seed(5)
+    for i, batch in enumerate(batches):
+        (obs, after), moves_all = batch.observations, i in (0, 1, 3, 5)
+        args = (batch.actions[0].double(), batch.rewards[0].double(), after, batch.terminated[0].double())
+        expected = plain.update(obs, *args, moves_all)
+        assert losses[i] == pytest.approx(expected, rel=1e-4), i
+    ours = plain_copy(model)
+    names = ("convs", "latent", "policy_latent", "policy", "decoder_input", "deconvs")
+    parts = [(name, *(getattr(one, name) for one in (ours, plain, before))) for name in names]
+    for i in range(4):
+        parts.append((f"target {i}", ours.targets[i], plain.targets[i], before.targets[i]))
+    for name, one, other, start in parts:
+        for value, expected, first in zip(one, other, start, strict=True):
+            moved = (expected - first).detach()
+            assert moved.norm() > 0, name
+            assert (value - expected).detach().norm() < 0.01 * moved.norm(), name
+
+
+def test_noise_is_bounded_by_a_tanh():
+    model = make()
+    seen = images(1).float()
+    for bias, bound in ((50.0, 2), (-50.0, -10), (0.0, -4)):
+        torch.nn.init.zeros_(model.actor.log_std.weight)
+        torch.nn.init.constant_(model.actor.log_std.bias, bias)
+        assert model.actor.get_action_dist_params(seen)[1].item() == pytest.approx(bound)
 
 
 def test_saves_loads_and_goes_on(tmp_path):
     model = make().learn(40)
-    assert model._n_updates == 20
+    assert model._n_updates == 20 + 19, (
+        "as many at once as there were random decisions, then one each decision"
+    )
     model.save(tmp_path / "model")
     obs = images(3).numpy()
     loaded = SACAE.load(tmp_path / "model", device="cpu")
