@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from numbers import Real
-from typing import Any
+from typing import Any, TypeVar
 
 import gymnasium as gym
 import numpy as np
@@ -34,6 +34,7 @@ from dream_agents.wrappers.pixels import check_image
 from dream_agents.wrappers.seeding import EpisodeSeeding
 from dream_agents.wrappers.watched import watch
 
+_ObsType = TypeVar("_ObsType", bound="str | None")
 _OBSERVED = (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)
 
 
@@ -247,7 +248,7 @@ def make_action_noise(noise: ActionNoise | float | None, space: spaces.Space[Any
     return NormalActionNoise(np.zeros(shape), np.full(shape, float(noise)))
 
 
-def implied_obs_type(policy: object, env: object, obs_type: str | None) -> str | None:
+def implied_obs_type(policy: object, env: object, obs_type: _ObsType) -> str | _ObsType:
     """Return "pixels" for "CnnPolicy" in an environment that observes images already, or else ``obs_type``.
 
     :param policy: Stable-Baselines3's policy class or its name

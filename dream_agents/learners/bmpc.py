@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from dream_agents.annex import accelerated
-from dream_agents.learners.base import PLAN_MEAN, PLAN_STD, Backbone, mean_of_happened
-from dream_agents.learners.implicit import ImplicitModelConfig, ImplicitModelLearner
+from dream_agents.learners.base import PLAN_MEAN, PLAN_STD, mean_of_happened
+from dream_agents.learners.implicit import ImplicitBackbone, ImplicitModelConfig, ImplicitModelLearner
 from dream_agents.models.base import WorldModel
 from dream_agents.models.bmpc import BMPCWorldModel
 from dream_agents.models.packing import ObsShape
@@ -158,15 +158,11 @@ class BMPCLearner(ImplicitModelLearner):
         return loss, divergence[0].detach(), {name: metric.detach() for name, metric in metrics.items()}
 
 
-class BMPCBackbone(Backbone):
+class BMPCBackbone(ImplicitBackbone):
     """BMPC's networks and learner."""
 
     config_class: ClassVar[type] = BMPCConfig
-    size_class: ClassVar[type | None] = TDMPCSize
     imitates_planner: ClassVar[bool] = True
-    takes_short_episodes: ClassVar[bool] = True
-    encodes_by_key: ClassVar[bool] = True
-    default_training_planner: ClassVar[str | None] = "adaptive"
 
     @staticmethod
     def build_world_model(

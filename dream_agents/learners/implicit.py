@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dream_agents.learners.base import Learner, mean_of_happened
+from dream_agents.learners.base import Backbone, Learner, mean_of_happened
 from dream_agents.models.packing import shift_images
-from dream_agents.models.tdmpc import ImplicitWorldModel
+from dream_agents.models.tdmpc import ImplicitWorldModel, TDMPCSize
 from dream_agents.replay import SequenceBatch
 
 
@@ -247,3 +247,18 @@ class ImplicitModelLearner(Learner):
             metrics["train/termination_loss"] = termination
         metrics |= {"train/loss": loss, "train/td_target": mean_of_happened(td_target, batch.mask)}
         return loss, latents, {name: metric.detach() for name, metric in metrics.items()}
+
+
+class ImplicitBackbone(Backbone):
+    """What the backbones of TD-MPC2's kind have in common."""
+
+    size_class: ClassVar[type | None] = TDMPCSize
+    takes_short_episodes: ClassVar[bool] = True
+    encodes_by_key: ClassVar[bool] = True
+    default_training_planner: ClassVar[str | None] = "adaptive"
+    model_defaults: ClassVar[Mapping[str, Any]] = {"image_groups": "channels"}
+
+    @classmethod
+    def complete_model_kwargs(cls, saved: Mapping[str, Any]) -> dict[str, Any]:
+        """SimNorm's groups were positions, as published, where a file does not say what they are."""
+        return {"image_groups": "positions", **saved}

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dream_agents.learners.base import Backbone, mean_of_happened
-from dream_agents.learners.implicit import ImplicitModelConfig, ImplicitModelLearner
+from dream_agents.learners.base import mean_of_happened
+from dream_agents.learners.implicit import ImplicitBackbone, ImplicitModelConfig, ImplicitModelLearner
 from dream_agents.models.base import WorldModel
 from dream_agents.models.packing import ObsShape
 from dream_agents.models.tdmpc import TDMPCSize, TDMPCWorldModel
@@ -86,14 +86,10 @@ class TDMPC2Learner(ImplicitModelLearner):
         return loss, values[0].detach(), {name: metric.detach() for name, metric in metrics.items()}
 
 
-class TDMPC2Backbone(Backbone):
+class TDMPC2Backbone(ImplicitBackbone):
     """TD-MPC2's networks and learner."""
 
     config_class: ClassVar[type] = TDMPC2Config
-    size_class: ClassVar[type | None] = TDMPCSize
-    takes_short_episodes: ClassVar[bool] = True
-    encodes_by_key: ClassVar[bool] = True
-    default_training_planner: ClassVar[str | None] = "adaptive"
 
     @staticmethod
     def build_world_model(

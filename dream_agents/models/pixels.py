@@ -13,6 +13,8 @@ from dream_agents.models.layers import NormedLinear, SimNorm
 
 #: kernel and stride of each layer
 _CONVOLUTIONS = ((7, 2), (5, 2), (3, 2), (3, 1))
+#: what a group of SimNorm is made of
+IMAGE_GROUPS = ("positions", "channels")
 
 
 class PixelEncoder(nn.Sequential):
@@ -25,7 +27,9 @@ class PixelEncoder(nn.Sequential):
     :param simnorm_dim: group size of SimNorm
     :param latent_dim: width of the latents; where the convolutions give another one, a normed layer stands between.
         None for theirs
-    :raises ValueError: for images that are too small, or sizes that don't make whole groups
+    :param image_groups: what SimNorm's groups are made of: ``"positions"`` of one filter, as published, to which all
+        images of one colour are the same; or the ``"channels"`` of one position, which tells black from white
+    :raises ValueError: for images that are too small, sizes that don't make whole groups, and unknown groups
     """
 
     def __init__(
@@ -34,7 +38,10 @@ class PixelEncoder(nn.Sequential):
         num_channels: int = 32,
         simnorm_dim: int = 8,
         latent_dim: int | None = None,
+        image_groups: str = "positions",
     ):
+        if image_groups not in IMAGE_GROUPS:
+            raise ValueError(f"image_groups={image_groups!r}: choose from {', '.join(IMAGE_GROUPS)}")
         channels, height, width = image_shape
         for kernel, stride in _CONVOLUTIONS:
             height, width = (height - kernel) // stride + 1, (width - kernel) // stride + 1
@@ -56,7 +63,8 @@ class PixelEncoder(nn.Sequential):
         last: nn.Module = SimNorm(simnorm_dim)
         if features != self.out_features:
             last = NormedLinear(features, self.out_features, SimNorm(simnorm_dim))
-        super().__init__(*layers[:-1], nn.Flatten(), last)
+        flatten = nn.Flatten() if image_groups == "positions" else _ChannelsLast()
+        super().__init__(*layers[:-1], flatten, last)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # twice as fast on a CPU
 
     def forward(self, input: Tensor) -> Tensor:
@@ -71,6 +79,13 @@ class PixelEncoder(nn.Sequential):
         for layer in list(self)[1:]:
             latents = layer(latents)
         return latents.view(*input.shape[:-3], -1)
+
+
+class _ChannelsLast(nn.Module):
+    """Flattens ``[N, C, height, width]``, the channels of a position next to each other."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return input.permute(0, 2, 3, 1).flatten(1)
 
 
 def _compute_dtype(weight: Tensor) -> torch.dtype:

@@ -75,6 +75,8 @@ class ImplicitWorldModel(WorldModel):
     :param log_std_max: upper end of the policy's log standard deviation
     :param value_dropout: dropout in the first layer of each value network while training
     :param num_channels: filters of the encoder of images
+    :param image_groups: what SimNorm's groups are made of behind it, see
+        :class:`~dream_agents.models.pixels.PixelEncoder`
     :param vmin: symlog of the smallest reward or return that the two-hot bins hold: symexp(-10) is -22,025
     :param vmax: symlog of the largest
     :param num_bins: two-hot bins between them
@@ -94,12 +96,13 @@ class ImplicitWorldModel(WorldModel):
         log_std_max: float = 2.0,
         value_dropout: float = 0.01,
         num_channels: int = 32,
+        image_groups: str = "positions",
         vmin: float = -10.0,
         vmax: float = 10.0,
         num_bins: int = 101,
     ):
         super().__init__()
-        self.encoder, size = _make_encoder(obs_shape, get_size(size, self.sizes), num_channels)
+        self.encoder, size = _make_encoder(obs_shape, get_size(size, self.sizes), num_channels, image_groups)
         self.size = size
         self.obs_shape, self.action_dim, self.latent_dim = obs_shape, action_dim, size.latent_dim
         self.num_values, self.discount, self.episodic = size.num_values, discount, episodic
@@ -223,16 +226,18 @@ class MixedEncoder(nn.Module):
     :param packing: how observations are packed
     :param size: widths; all encoders have its latent
     :param num_channels: filters of the encoders of images
+    :param image_groups: what SimNorm's groups are made of behind them
     :raises ValueError: for images that their encoder can't take, naming the key
     """
 
-    def __init__(self, packing: Packing, size: TDMPCSize, num_channels: int):
+    def __init__(self, packing: Packing, size: TDMPCSize, num_channels: int, image_groups: str = "positions"):
         super().__init__()
         self.packing = packing
         self.images = nn.ModuleList()
         for name, shape in packing.images.items():
             try:
-                self.images.append(PixelEncoder(shape, num_channels, size.simnorm_dim, size.latent_dim))
+                encoder = PixelEncoder(shape, num_channels, size.simnorm_dim, size.latent_dim, image_groups)
+                self.images.append(encoder)
             except ValueError as error:
                 raise ValueError(
                     f'"{name}": {error}. Resize them, or give obs_type="state", which makes them numbers'
@@ -249,14 +254,14 @@ class MixedEncoder(nn.Module):
 
 
 def _make_encoder(
-    obs_shape: ObsShape, size: TDMPCSize, num_channels: int
+    obs_shape: ObsShape, size: TDMPCSize, num_channels: int, image_groups: str
 ) -> tuple[nn.Sequential | MixedEncoder, TDMPCSize]:
     """The encoder of flat observations, of images or of both, and the widths with the latent that it gives."""
     check_obs_shape(obs_shape)
     if isinstance(obs_shape, Mapping):
-        return MixedEncoder(Packing(obs_shape), size, num_channels), size
+        return MixedEncoder(Packing(obs_shape), size, num_channels, image_groups), size
     if len(obs_shape) == 3:
-        encoder = PixelEncoder(obs_shape, num_channels, size.simnorm_dim)
+        encoder = PixelEncoder(obs_shape, num_channels, size.simnorm_dim, image_groups=image_groups)
         return encoder, dataclasses.replace(size, latent_dim=encoder.out_features)
     return _vector_encoder(obs_shape[0], size), size
 

@@ -203,7 +203,9 @@ class TestAnyImages:
         torch.testing.assert_close(*latents)
         np.testing.assert_array_equal(*actions)
 
-    @pytest.mark.parametrize("space", [FIRST, LAST], ids=["first", "last"])
+    @pytest.mark.parametrize(
+        "space", [FIRST, LAST, Box(0, 255, (3, 64, 64), np.uint8)], ids=["first", "last", "64"]
+    )
     def test_black_and_white_are_not_the_same(self, make_dream, space):
         model = make_dream(Camera(space), obs_type="pixels", **TINY)
         obs = model.policy.observations_to_tensor(np.stack([Camera(space).image(b) for b in (0.0, 1.0)]))
