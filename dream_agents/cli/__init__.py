@@ -8,7 +8,7 @@ import gymnasium as gym
 import typer
 from typer.core import TyperGroup
 
-from dream_agents.cli import agents, bench, demo, envs, eval, planners, plot, train, zoo
+from dream_agents.cli import agents, analyse, bench, demo, envs, eval, planners, plot, train, zoo
 from dream_agents.cli.console import say
 from dream_agents.wrappers import AssetsUnavailableError, RenderingUnavailableError
 
@@ -78,6 +78,7 @@ _COMMANDS = (
 )
 for _command in _COMMANDS:
     app.command()(_command)
+app.add_typer(analyse.app, name="analyse")
 app.add_typer(zoo.app, name="zoo")
 
 
