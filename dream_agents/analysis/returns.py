@@ -15,6 +15,7 @@ from dream_agents.analysis.playing import PlayedEpisode, play
 from dream_agents.evaluation.environments import evaluation_env_of
 from dream_agents.evaluation.planners import options_of, planner_for, planner_name
 from dream_agents.evaluation.settings import EvaluationSettings
+from dream_agents.planners import Planner
 from dream_agents.runs import CHECKPOINTS, load_model
 from dream_agents.runs.loading import decisions_of
 
@@ -52,7 +53,7 @@ class ReturnRow:
 
 def compare_returns(
     agent: WorldModelAgent,
-    planner: str | None = None,
+    planner: str | Planner | None = None,
     env: Any = None,
     *,
     settings: EvaluationSettings | None = None,
@@ -64,7 +65,7 @@ def compare_returns(
     H steps. Both obtained returns are that sum, too, and states with less than H steps left are passed over.
 
     :param agent: an agent with a world model
-    :param planner: name of the planner; None for the agent's own
+    :param planner: the planner that acts, by name or made; None for the agent's own
     :param env: as for :func:`~dream_agents.evaluation.evaluate`
     :param settings: episodes and their seed; None for the defaults
     :param model: what rows call the model
@@ -162,7 +163,7 @@ def with_world_model(agent: Any, source: str | Path) -> WorldModelAgent:
 
 def returns_over_training(
     run: str | Path,
-    planner: str | None = None,
+    planner: str | Planner | None = None,
     *,
     settings: EvaluationSettings | None = None,
     device: str = "auto",

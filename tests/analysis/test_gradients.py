@@ -132,6 +132,6 @@ def test_mistakes_are_named():
     with pytest.raises(ValueError, match="no observations"):
         gradient_rows(model, torch.zeros(0, 3))
     with pytest.raises(ValueError, match="not finite"):
-        gradient_rows(model, torch.full((1, 3), torch.nan), horizons=[1], model="it")
+        gradient_rows(model, torch.full((1, 3), torch.nan), horizons=[3], model="it")
     with pytest.raises(ValueError, match="nothing to draw|no gradients to draw"):
         plot_esnr([], "picture.png")

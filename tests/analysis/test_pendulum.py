@@ -55,7 +55,8 @@ def test_roll_out_is_gymnasiums(env):
 def test_gravity_is_the_environments():
     made = gym.make("Pendulum-v1", g=3.0).unwrapped
     expected, _ = step(made, [1.0, 0.0], 0.2)
-    after = PendulumWorldModel(3.0).next(torch.tensor([1.0, 0.0]).double(), torch.tensor([0.2]).double())
+    z, action = torch.tensor([1.0, 0.0]).double(), torch.tensor([0.2], dtype=torch.float64)
+    after = PendulumWorldModel(3.0).next(z, action)
     np.testing.assert_allclose(after.numpy(), expected, rtol=1e-12)
 
 

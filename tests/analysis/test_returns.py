@@ -66,7 +66,8 @@ def test_every_decision_has_a_row(short_swinger):
 
 
 def test_a_sum_of_rewards_is_compared_with_one(short_swinger):
-    rows = compare_returns(short_swinger, "cem", settings=TWO)
+    planner = make_planner("cem", samples=16, elites=4, iterations=1)
+    rows = compare_returns(short_swinger, planner, settings=TWO)
     assert {row.step for row in rows} == {0}  # 12 decisions, a horizon of 12
     assert all(row.actual == row.over_horizon and row.bootstrapped == 0 for row in rows)
 
@@ -87,7 +88,7 @@ def test_evaluation_sees_the_same_episodes(short_swinger, env_id):
 @pytest.fixture
 def run(tmp_path, env_id):
     """A run with three checkpoints."""
-    keywords = {"model_size": "tiny-analysis", "planner": "policy", "learning_starts": 24, "batch_size": 4}
+    keywords = {"model_size": "tiny-analysis", "planner": "policy", "learning_starts": 20, "batch_size": 4}
     write_settings(tmp_path / "run", RunSettings(env_id, agent="tdmpc2", decisions=36), keywords)
     model = TDMPC2(env_id, device="cpu", seed=0, **keywords)
     for decisions in (24, 6, 6):
