@@ -97,7 +97,10 @@ def gradient_rows(
             shaped = dataclasses.replace(planner, horizon=horizon, candidates=samples)
             norms, variances, ratios = _statistics(world_model, observations, shaped, seed)
             if not bool(torch.isfinite(norms).all()):
-                raise ValueError(f"gradients of {name} over {horizon} steps in {model or 'the model'} are not finite")
+                raise ValueError(
+                    f"gradients of {name} over {horizon} steps in {model or 'the model'} are not finite; look at "
+                    "its losses, or leave that horizon out"
+                )
             spread = float(ratios.std()) if len(ratios) > 1 else 0.0
             means = (float(norms.mean()), float(variances.mean()), float(ratios.mean()))
             rows.append(
@@ -117,7 +120,8 @@ def _statistics(
         variance, mean = torch.var_mean(gradients, 2)  # [H, B, A]
         noise = variance.sum((0, 2))
         signal = mean.square().sum((0, 2))
-        ratio = torch.where(signal > 0, signal / noise, 0.0)  # a flat return has no signal, and 0 / 0 no value
+        # Where the return is flat there is no signal, and 0 / 0 would be no number.
+        ratio = torch.where(signal > 0, signal / noise, 0.0)
         found.append(torch.stack((gradients.square().sum((0, 3)).sqrt().mean(1), noise, ratio)))
     norms, variances, ratios = torch.cat(found, 1)
     return norms, variances, ratios
@@ -130,9 +134,7 @@ def _sample_gradients(
     batch = len(observations)
     starts = torch.ones(batch, dtype=torch.bool, device=model.device)
     with torch.no_grad():
-        z, _ = model.observe(
-            observations.to(model.device), model.initial_memory(batch), starts, generator
-        )
+        z, _ = model.observe(observations.to(model.device), model.initial_memory(batch), starts, generator)
         memory = planner.initial_memory(model, batch)
         actions = planner.propose(model, z, memory, starts, generator)
     _, gradient = planner.objective_and_gradient(model, z, actions, generator)

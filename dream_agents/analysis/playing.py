@@ -61,7 +61,8 @@ class ModelActor:
 
     def __init__(self, world_model: WorldModel, env: VecEnv):
         self.world_model, self.decider = world_model, Decider(world_model)
-        self._encoding, self._scale = ObservationEncoding(env.observation_space), ActionScale(env.action_space)
+        self._encoding = ObservationEncoding(env.observation_space)
+        self._scale = ActionScale(env.action_space)
 
     def initial_memory(self, planner: Planner, batch_size: int) -> Memory:
         """Memory of world model and planner at an episode's start."""
@@ -118,9 +119,7 @@ def play(actor: Actor, planner: Planner, env: VecEnv, settings: EvaluationSettin
     while len(finished) < settings.episodes:
         obs = actor.observations_to_tensor(observations)
         values = _values(actor.world_model, obs, memory, starts, generators[0])
-        plan, memory = actor.decider.plan(
-            obs, memory, starts, planner, settings.deterministic, generators[1]
-        )
+        plan, memory = actor.decider.plan(obs, memory, starts, planner, settings.deterministic, generators[1])
         predicted = plan.value.tolist()
         observations, rewards, dones, infos = env.step(actor.native_actions(plan.action))
         for j, episode in enumerate(playing):

@@ -37,7 +37,8 @@ CheckpointEvery = Annotated[
     int | None, typer.Option(help="Decisions between checkpoints; 0 for none. Default: 25000.")
 ]
 KeepCheckpoints = Annotated[
-    int | None, typer.Option(help="Newest checkpoints that are kept, each with its replay buffer. Default: 2.")
+    int | None,
+    typer.Option(help="Newest checkpoints that are kept, each with its replay buffer. Default: 2."),
 ]
 Resume = Annotated[
     bool,

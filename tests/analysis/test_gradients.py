@@ -125,6 +125,11 @@ def test_other_tasks_have_no_true_dynamics(short_swinger):
     assert {row.dynamics for row in rows} == {"learned"}
 
 
+class Broken(Parabola):
+    def reward(self, z, action, next_z=None):
+        return (action * torch.nan).sum(-1)
+
+
 def test_mistakes_are_named():
     model = PendulumWorldModel()
     with pytest.raises(ValueError, match="samples=1"):
@@ -132,6 +137,6 @@ def test_mistakes_are_named():
     with pytest.raises(ValueError, match="no observations"):
         gradient_rows(model, torch.zeros(0, 3))
     with pytest.raises(ValueError, match="not finite"):
-        gradient_rows(model, torch.full((1, 3), torch.nan), horizons=[3], model="it")
-    with pytest.raises(ValueError, match="nothing to draw|no gradients to draw"):
+        gradient_rows(Broken(), torch.zeros(1, 1), horizons=[3], model="it")
+    with pytest.raises(ValueError, match="no gradients to draw"):
         plot_esnr([], "picture.png")

@@ -1,5 +1,7 @@
 """Predicted against obtained returns."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -60,7 +62,7 @@ def test_every_decision_has_a_row(short_swinger):
     first = rows[0]
     assert (first.model, first.seed, first.decisions, first.planner) == ("tiny", 3, 0, "policy")
     assert first.bootstrapped == pytest.approx(short_swinger.world_model.discount**12)
-    for earlier, later in zip(rows[:11], rows[1:12], strict=True):  # G_t = r_t + gamma G_{t+1}
+    for earlier, later in itertools.pairwise(rows[:12]):  # G_t = r_t + gamma G_{t+1}
         reward = earlier.actual - short_swinger.world_model.discount * later.actual
         assert -16.3 < reward < 0
 
@@ -81,7 +83,7 @@ def test_evaluation_sees_the_same_episodes(short_swinger, env_id):
     result = evaluate(short_swinger, settings=TWO)
     for episode, total in enumerate(result.returns):
         actual = [row.actual for row in rows if row.episode == episode]
-        rewards = [now - discount * later for now, later in zip(actual, actual[1:], strict=False)]
+        rewards = [now - discount * later for now, later in itertools.pairwise(actual)]
         assert -16.3 < total - sum(rewards) < 0  # what is missing is the last reward
 
 
