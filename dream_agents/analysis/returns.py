@@ -116,7 +116,7 @@ def discounted_returns(
 
 def sums_of_rewards(episode: PlayedEpisode, horizon: int) -> list[tuple[float, float, float]]:
     """The same for planners that sum the rewards of H steps, where as many are left."""
-    sums = np.convolve(episode.rewards, np.ones(horizon), "valid") if len(episode.rewards) >= horizon else []
+    sums: np.ndarray = np.convolve(episode.rewards, np.ones(horizon), "valid") if len(episode.rewards) >= horizon else []
     return [(float(total), 0.0, float(total)) for total in sums]
 
 
