@@ -14,7 +14,7 @@ from dream_agents.agents.observations import make_encoding
 from dream_agents.annex import make_decider
 from dream_agents.learners.base import Backbone
 from dream_agents.planners import Memory, Planner
-from dream_agents.planners.decision import Decider
+from dream_agents.planners.decision import Decider, initial_memory
 from dream_agents.wrappers import ActionScale
 
 #: Recurrent memory and plan as Stable-Baselines3's ``state``: arrays ``[n_envs, ...]`` in a fixed order.
@@ -79,13 +79,8 @@ class WorldModelPolicy(BasePolicy):
         return self.__dict__ | {"_decider": None, "_collecting_decider": None}
 
     def initial_memory(self, planner: Planner, batch_size: int) -> Memory:
-        """Memory of world model and planner at an episode's start, each tensor ``[batch_size, ...]``.
-
-        It also holds ``decision``, the number of decisions since the episode's start.
-        """
-        memory = {f"model.{k}": v for k, v in self.world_model.initial_memory(batch_size).items()}
-        memory |= {f"planner.{k}": v for k, v in planner.initial_memory(self.world_model, batch_size).items()}
-        return memory | {"decision": torch.zeros(batch_size, dtype=torch.int64, device=self.device)}
+        """See :func:`dream_agents.planners.decision.initial_memory`."""
+        return initial_memory(self.world_model, planner, batch_size)
 
     @property
     def decider(self) -> Decider:

@@ -187,9 +187,13 @@ class SavedAgent(CollectingAgent):
         """
         return kwargs
 
-    def save_checkpoint(self, folder: str | Path) -> Path:
-        """Write a checkpoint with replay buffer and random states into ``folder``; see :class:`CheckpointCallback`."""
-        return save_checkpoint(self, folder)
+    def save_checkpoint(self, folder: str | Path, keep: int = 2) -> Path:
+        """Write a checkpoint with replay buffer and random states into ``folder``; see :class:`CheckpointCallback`.
+
+        :param folder: where checkpoints are
+        :param keep: checkpoints that are kept, the last written ones
+        """
+        return save_checkpoint(self, folder, keep)
 
     @classmethod
     def load_checkpoint(

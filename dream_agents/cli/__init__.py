@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 
 from dream_agents.cli import (
     agents,
+    analyse,
     bench,
     demo,
     envs,
@@ -97,6 +98,7 @@ _COMMANDS = (
 for _command in _COMMANDS:
     app.command()(_command)
 app.add_typer(experiment.app, name="experiment")
+app.add_typer(analyse.app, name="analyse")
 app.add_typer(zoo.app, name="zoo")
 
 

@@ -36,6 +36,10 @@ EvalEpisodes = Annotated[int | None, typer.Option(help="Episodes of an evaluatio
 CheckpointEvery = Annotated[
     int | None, typer.Option(help="Decisions between checkpoints; 0 for none. Default: 25000.")
 ]
+KeepCheckpoints = Annotated[
+    int | None,
+    typer.Option(help="Newest checkpoints that are kept, each with its replay buffer. Default: 2."),
+]
 Resume = Annotated[
     bool,
     typer.Option("--resume", help="Continue the run in the folder, one of yours: checkpoints hold pickles."),
@@ -64,6 +68,7 @@ def train(
     eval_every: EvalEvery = None,
     eval_episodes: EvalEpisodes = None,
     checkpoint_every: CheckpointEvery = None,
+    keep_checkpoints: KeepCheckpoints = None,
     resume: Resume = False,
     set: Set = None,
 ) -> None:
@@ -84,6 +89,7 @@ def train(
         "eval_every": eval_every,
         "eval_episodes": eval_episodes,
         "checkpoint_every": checkpoint_every,
+        "keep_checkpoints": keep_checkpoints,
         "options": tuple(set) if set else None,
     }
     given = {name: value for name, value in named.items() if value is not None}
@@ -182,13 +188,14 @@ def _learn(model: WorldModelAgent | SAC, settings: RunSettings, folder: Path, re
         display.returns.extend(float(row["return"]) for row in log.episodes.kept)
         callbacks: list[BaseCallback] = [log, shown, stop]
         if settings.checkpoint_every:
-            callbacks.append(CheckpointCallback(folder / CHECKPOINTS, settings.checkpoint_every))
+            every, keep = settings.checkpoint_every, settings.keep_checkpoints
+            callbacks.append(CheckpointCallback(folder / CHECKPOINTS, every, keep))
         try:
             with stopping_in_order(stop):
                 model.learn(left, CallbackList(callbacks), log_interval=1, reset_num_timesteps=not resume)
             _finish(model, settings, folder, with_checkpoint=bool(left and settings.checkpoint_every))
         except TrainingStoppedError:
-            _write_checkpoint(model, folder / CHECKPOINTS)
+            _write_checkpoint(model, folder / CHECKPOINTS, settings.keep_checkpoints)
             say(f"stopped at decision {model.num_timesteps}; continue with `{resume_command(folder)}`")
             raise typer.Exit(130) from None
         except KeyboardInterrupt:
@@ -199,10 +206,10 @@ def _learn(model: WorldModelAgent | SAC, settings: RunSettings, folder: Path, re
             model.logger.close()
 
 
-def _write_checkpoint(model: WorldModelAgent | SAC, checkpoints: Path) -> None:
+def _write_checkpoint(model: WorldModelAgent | SAC, checkpoints: Path, keep: int) -> None:
     """Write a checkpoint before the run stops, or say why there is none."""
     try:
-        say(f"checkpoint: {model.save_checkpoint(checkpoints)}")
+        say(f"checkpoint: {model.save_checkpoint(checkpoints, keep)}")
     except OSError as error:
         say(
             f"no checkpoint could be written to {checkpoints} ({error}); older ones are still there",
@@ -272,7 +279,7 @@ def _finish(model: WorldModelAgent | SAC, settings: RunSettings, folder: Path, w
 
     if with_checkpoint:
         with attempt(folder / CHECKPOINTS):
-            model.save_checkpoint(folder / CHECKPOINTS)
+            model.save_checkpoint(folder / CHECKPOINTS, settings.keep_checkpoints)
     with attempt(folder / FINAL):
         save_final(model, folder)
         say(f"{model.num_timesteps} decisions ({model.env_frames} frames); the model is in {folder / FINAL}")

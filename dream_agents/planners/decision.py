@@ -9,6 +9,16 @@ from dream_agents.models.base import WorldModel
 from dream_agents.planners.base import Memory, Plan, Planner
 
 
+def initial_memory(model: WorldModel, planner: Planner, batch_size: int) -> Memory:
+    """Memory of world model and planner at an episode's start, each tensor ``[batch_size, ...]``.
+
+    It also holds ``decision``, the number of decisions since the episode's start.
+    """
+    memory = {f"model.{k}": v for k, v in model.initial_memory(batch_size).items()}
+    memory |= {f"planner.{k}": v for k, v in planner.initial_memory(model, batch_size).items()}
+    return memory | {"decision": torch.zeros(batch_size, dtype=torch.int64, device=model.device)}
+
+
 def decide(
     model: WorldModel,
     obs: Tensor,

@@ -16,7 +16,7 @@ from dream_agents.runs.folder import ARGS
 from dream_agents.versions import package_versions
 
 #: settings that may change while a run goes on
-_CHANGEABLE = ("decisions", "device", "eval_every", "eval_episodes", "checkpoint_every")
+_CHANGEABLE = ("decisions", "device", "eval_every", "eval_episodes", "checkpoint_every", "keep_checkpoints")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,6 +34,7 @@ class RunSettings:
     :param eval_every: decisions between evaluations; 0 for none
     :param eval_episodes: episodes of an evaluation
     :param checkpoint_every: decisions between checkpoints; 0 for none
+    :param keep_checkpoints: checkpoints that are kept, the newest ones
     :param options: texts of ``--set``
     """
 
@@ -48,10 +49,11 @@ class RunSettings:
     eval_every: int = 0
     eval_episodes: int = 10
     checkpoint_every: int = 25_000
+    keep_checkpoints: int = 2
     options: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in ("decisions", "n_envs", "eval_episodes"):
+        for name in ("decisions", "n_envs", "eval_episodes", "keep_checkpoints"):
             if getattr(self, name) < 1:
                 raise ValueError(f"--{name.replace('_', '-')} {getattr(self, name)}: at least 1 is needed")
         for name in ("eval_every", "checkpoint_every"):
