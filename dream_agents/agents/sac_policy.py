@@ -48,7 +48,7 @@ class BoundedActor(Actor):
         super().__init__(*args, **kwargs)
         self.log_std_bounds, self.exact_log_prob = log_std_bounds, exact_log_prob
         if exact_log_prob and not self.use_sde:
-            self.action_dist = ExactTanhGaussian(self.action_dist.action_dim)
+            self.action_dist = ExactTanhGaussian(self.action_dist.action_dim)  # type: ignore[assignment]
 
     def get_action_dist_params(self, obs: PyTorchObs) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """Mean and log std ``[B, A]`` of the Gaussian; as in Stable-Baselines3 with gSDE."""
@@ -88,7 +88,10 @@ class PublishedNetworks(SACPolicy):
     def make_actor(self, features_extractor: BaseFeaturesExtractor | None = None) -> BoundedActor:
         """Make the actor; see Stable-Baselines3's policy."""
         kwargs = self._update_features_extractor(self.actor_kwargs, features_extractor)
-        bounds = {"log_std_bounds": self.log_std_bounds, "exact_log_prob": self.exact_log_prob}
+        bounds: dict[str, Any] = {
+            "log_std_bounds": self.log_std_bounds,
+            "exact_log_prob": self.exact_log_prob,
+        }
         return BoundedActor(**kwargs, **bounds).to(self.device)
 
     def _build(self, lr_schedule: Schedule) -> None:

@@ -9,7 +9,6 @@ import torch
 import torch.nn.functional as F
 from stable_baselines3.common.policies import ContinuousCritic
 from stable_baselines3.common.utils import polyak_update
-from stable_baselines3.sac.policies import Actor
 from torch import Tensor
 
 
@@ -22,10 +21,11 @@ class PublishedUpdates:
     Shapes: B transitions, A action dimensions.
     """
 
-    actor: Actor
+    actor: Any  # Stable-Baselines3's classes disagree about its type
     critic: ContinuousCritic
     critic_target: ContinuousCritic
     log_ent_coef: Tensor | None
+    ent_coef_tensor: Tensor
     ent_coef_optimizer: torch.optim.Adam | None
     target_entropy: Any
     tau: float

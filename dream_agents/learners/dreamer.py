@@ -185,7 +185,7 @@ class DreamerLearner(Learner):
     def model_loss(self, batch: StreamBatch) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """Loss of the world model, posterior latents ``[L, B, Z]``, and metrics."""
         model, config = self.world_model, self.config
-        observations = model.coder.prepare(batch.observations, self.generator)
+        observations: Any = model.coder.prepare(batch.observations, self.generator)
         embeddings = model.coder.encode(observations)  # [L, B, E]
         latents, posterior = model.rssm.observe(
             embeddings, batch.actions, batch.is_first, batch.context, self.generator

@@ -6,7 +6,7 @@ import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import torch
 import torch.nn as nn
@@ -235,7 +235,8 @@ class DreamerWorldModel(WorldModel):
             action = action.masked_fill(episode_start.unsqueeze(-1), 0)
         h = self.rssm.advance(*self.rssm.split(latent), action)
         noise = self.rssm.stochastic.noise(*lead, generator=generator, device=h.device)
-        z = self.rssm.correct(h, self.coder.encode(self.coder.prepare(obs, generator)), noise)
+        prepared: Any = self.coder.prepare(obs, generator)
+        z = self.rssm.correct(h, self.coder.encode(prepared), noise)
         return z, {"latent": z, "action": torch.zeros_like(action)}
 
     def remember_action(self, memory: dict[str, Tensor], action: Tensor) -> dict[str, Tensor]:

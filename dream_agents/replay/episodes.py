@@ -18,7 +18,7 @@ class EpisodeStarts(NamedTuple):
     ids: np.ndarray
     #: where each episode's start points begin, and how many they are, ``[E]``
     first: np.ndarray
-    count: np.ndarray
+    counts: np.ndarray
 
     @classmethod
     def of(cls, slots: np.ndarray, envs: np.ndarray, episode_ids: np.ndarray) -> EpisodeStarts:
@@ -29,8 +29,8 @@ class EpisodeStarts(NamedTuple):
         :param episode_ids: numbers of their episodes ``[S]``, unique over environments
         """
         order = np.argsort(episode_ids, kind="stable")
-        ids, first, count = np.unique(episode_ids[order], return_index=True, return_counts=True)
-        return cls(slots[order], envs[order], ids, first, count)
+        ids, first, counts = np.unique(episode_ids[order], return_index=True, return_counts=True)
+        return cls(slots[order], envs[order], ids, first, counts)
 
     def draw(
         self,
@@ -53,13 +53,13 @@ class EpisodeStarts(NamedTuple):
         missing = np.arange(batch_size)
         while len(missing) > 0 and len(alive) > 0:
             episodes = rng.choice(alive, len(missing))
-            chosen[missing] = self.first[episodes] + rng.integers(self.count[episodes])
+            chosen[missing] = self.first[episodes] + rng.integers(self.counts[episodes])
             places = chosen[missing]
             gone = ~still_there(self.slots[places], self.envs[places], self.ids[episodes])
             unfilled = np.zeros(len(missing), bool)
             for episode in np.unique(episodes[gone]):  # only the oldest of each environment
                 here = gone & (episodes == episode)
-                own = self.first[episode] + np.arange(self.count[episode])
+                own = self.first[episode] + np.arange(self.counts[episode])
                 left = own[still_there(self.slots[own], self.envs[own], np.full(len(own), self.ids[episode]))]
                 if len(left) > 0:
                     chosen[missing[here]] = rng.choice(left, here.sum())
