@@ -69,7 +69,9 @@ class ExportingAgent(OffPolicyAlgorithm):
         :param deterministic: whether to leave out exploration noise
         :param env: where real episodes are played for the comparison; None for the agent's environment
         :param observations: of them, on which actions are compared
-        :param tolerance: largest difference of a component of an action, in units of half its range; None for 1e-4
+        :param tolerance: largest difference of a component of an action, in units of half its range; None for 1e-4.
+            Decisions may differ by more where ``predict`` itself moves by a tenth of that when the last digit of an
+            observation changes: gradients and choices make rounding large
         :param card: what ``controller.json`` says of the model; None for what the agent knows of itself
         :raises ExportError: (a ``ValueError``) if the planner can't be exported, or the file differs from ``predict``,
             saying where
@@ -123,7 +125,9 @@ class ExportingAgent(OffPolicyAlgorithm):
             raise ValueError(f"planner={planner!r}: {type(self).__name__} has no world model to plan in")
         yield
 
-    def _noise_of(self, program: Program, state: Any, starts: np.ndarray, deterministic: bool) -> dict[str, Any]:
+    def _noise_of(
+        self, program: Program, state: Any, starts: np.ndarray, deterministic: bool
+    ) -> dict[str, Any]:
         """Hook: the noise that ``predict`` is about to draw, by the program's inputs."""
         return {}
 
@@ -145,7 +149,9 @@ class ExportingAgent(OffPolicyAlgorithm):
         planner = getattr(self, "planner", None)
         return {
             "decides": actor.name,
-            "planner": None if planner is None else {"class": type(planner).__name__, "options": options_of(planner)},
+            "planner": None
+            if planner is None
+            else {"class": type(planner).__name__, "options": options_of(planner)},
             "deterministic": deterministic,
             "noise_seed": int(getattr(self.policy, "seed", None) or 0),
             "control_period_s": control_period(episodes),
@@ -190,7 +196,7 @@ class ExportingAgent(OffPolicyAlgorithm):
                     made.close()
 
     def _gather(self, env: VecEnv, count: int) -> tuple[list[Any], list[bool]]:
-        """Observations of episodes that ``predict`` plays, as the environment's own space has them; and their starts."""
+        """Observations of episodes that ``predict`` plays, in the environment's own space, and where they start."""
         env.seed(_SEED)
         obs, state = env.reset(), None
         starts = np.ones(env.num_envs, bool)
@@ -214,7 +220,9 @@ class ExportingAgent(OffPolicyAlgorithm):
         if native == self.observation_space or isinstance(native, spaces.Box):
             space = native if isinstance(native, spaces.Box) else None
             array = observation if space is None else np.asarray(observation)
-            return array if space is None or array.ndim == 3 else array.reshape(space.shape).astype(space.dtype)
+            return (
+                array if space is None or array.ndim == 3 else array.reshape(space.shape).astype(space.dtype)
+            )
         return spaces.unflatten(native, np.asarray(observation))
 
     def _decisions(
@@ -235,8 +243,17 @@ class ExportingAgent(OffPolicyAlgorithm):
                 noise = self._noise_of(program, state, starts, deterministic)
                 torch.manual_seed(step)
                 memory = self._memory_of(program, state, n_envs)
-                action, state = self.predict(batch, state, starts, deterministic)
-            yield Decision(batch, memory, starts, noise, np.asarray(action))
+                before = state
+                action, state = self.predict(batch, before, starts, deterministic)
+
+            def again(
+                observation: Any, step: int = step, before: Any = before, starts: Any = starts
+            ) -> np.ndarray:
+                with torch.random.fork_rng(devices=[]):
+                    torch.manual_seed(step)
+                    return np.asarray(self.predict(observation, before, starts, deterministic)[0])
+
+            yield Decision(batch, memory, starts, noise, np.asarray(action), again)
 
 
 def control_period(env: VecEnv) -> float | None:

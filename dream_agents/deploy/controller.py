@@ -29,7 +29,7 @@ class Controller:
         >>> controller.reset()
         >>> action = controller.act(observation)
 
-    :param path: what ``model.export`` wrote, ``.onnx`` or ``.pt2`` (which needs PyTorch), next to its ``controller.json``
+    :param path: what ``model.export`` wrote, ``.onnx`` or ``.pt2`` (which needs PyTorch), with its ``controller.json``
     :param threads: that a decision may use
     :param seed: of the noise that a planner draws: equal seeds and observations give equal actions. None for the
         exported model's

@@ -72,7 +72,7 @@ def read(path: Path) -> dict[str, Any]:
     if path.name not in content["files"]:
         described = ", ".join(content["files"])
         raise ControllerError(
-            f"{beside} describes {described}, not {path.name}: a file keeps its name, and its folder its controller.json"
+            f"{beside} describes {described}, not {path.name}: files keep their names, and their controller.json"
         )
     return content
 
@@ -86,7 +86,11 @@ def changed(path: Path, content: dict[str, Any]) -> str | None:
 def checksum(path: Path) -> str:
     """SHA-256 of a file."""
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _digest(file)
+        return (
+            hashlib.file_digest(file, "sha256").hexdigest()
+            if hasattr(hashlib, "file_digest")
+            else _digest(file)
+        )
 
 
 def _digest(file: Any) -> str:
@@ -100,6 +104,12 @@ def arrays(entries: list[dict[str, Any]]) -> list[Array]:
     """Inputs or outputs of a description."""
     known = Array.__dataclass_fields__
     return [
-        Array(**{key: tuple(value) if isinstance(value, list) else value for key, value in entry.items() if key in known})
+        Array(
+            **{
+                key: tuple(value) if isinstance(value, list) else value
+                for key, value in entry.items()
+                if key in known
+            }
+        )
         for entry in entries
     ]

@@ -41,7 +41,12 @@ class ObservationReader:
         return batches.pop()
 
     def _find(self, part: Array, observation: Any) -> Any:
-        if self._single and isinstance(observation, tuple) and len(observation) == 2 and isinstance(observation[1], dict):
+        if (
+            self._single
+            and isinstance(observation, tuple)
+            and len(observation) == 2
+            and isinstance(observation[1], dict)
+        ):
             raise ControllerError(
                 "an observation and a dictionary were given, which is what env.reset() returns: write "
                 "`observation, info = env.reset()` and give the observation"
@@ -61,7 +66,9 @@ class ObservationReader:
         try:
             array = np.asarray(value)
         except ValueError as error:
-            raise ControllerError(f"{part.name} is no array ({error}); {_described(part)} is expected") from error
+            raise ControllerError(
+                f"{part.name} is no array ({error}); {_described(part)} is expected"
+            ) from error
         one, batch = part.shape[1:], part.shape
         is_batch = array.shape == batch and array.shape != one
         if not is_batch and not (array.shape == one and self._n_envs == 1):
@@ -77,13 +84,15 @@ class ObservationReader:
         array = np.ascontiguousarray(array.reshape(batch), wanted)
         if wanted.kind == "f" and not np.isfinite(array).all():
             place = np.argwhere(~np.isfinite(array))[0].tolist()
-            raise ControllerError(f"{part.name}{place} is {array[tuple(place)]}: observations have to be finite")
+            raise ControllerError(
+                f"{part.name}{place} is {array[tuple(place)]}: observations have to be finite"
+            )
         inputs[part.name] = array
         return is_batch
 
     def _as_flat(self, observation: Any) -> tuple[np.ndarray, bool] | None:
         """The flat vectors ``[n_envs, size]`` and whether they are a batch, where the observation is such."""
-        if self._flat_size is None or self._single and len(self._parts[0].shape) == 2:
+        if self._flat_size is None or (self._single and len(self._parts[0].shape) == 2):
             return None
         array = np.asarray(observation)
         if array.shape == (self._n_envs, self._flat_size):

@@ -76,7 +76,9 @@ class TorchRuntime:
             import torch
             from torch._inductor import aoti_load_package
         except ImportError as error:
-            raise ImportError("running .pt2 files needs PyTorch; export with format=\"onnx\" otherwise") from error
+            raise ImportError(
+                'running .pt2 files needs PyTorch; export with format="onnx" otherwise'
+            ) from error
         torch.set_num_threads(threads)
         try:
             self._package: Any = aoti_load_package(str(path))

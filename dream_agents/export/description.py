@@ -22,10 +22,13 @@ from dream_agents.planners.draws import PERMUTATION
 
 _OWN_UNITS = "the environment's own"
 _HOW_TO_START = (
-    "give episode_start = true with an episode's first observation: memory is ignored then, and may be zeros. With the "
-    "next observations give false, and each new_memory as the memory of the same name. Draw new noise for every decision."
+    "give episode_start = true with an episode's first observation: memory is ignored then, and may be zeros. "
+    "With the next observations give false, and each new_memory as the memory of the same name. "
+    "Draw new noise for every decision."
 )
-_HOW_TO_START_WITHOUT_MEMORY = "there is no memory: every decision is the same function of its observation (and noise)"
+_HOW_TO_START_WITHOUT_MEMORY = (
+    "there is no memory: every decision is the same function of its observation (and noise)"
+)
 
 
 def describe(
@@ -91,7 +94,9 @@ def _input(name: str, program: Program, paths: Mapping[str, Any]) -> dict[str, A
 def _output(name: str, program: Program) -> dict[str, Any]:
     if name == ACTION:
         return _entry(name, program, "action", units=_OWN_UNITS)
-    return _entry(name, program, "memory", feeds=MEMORY + name.removeprefix(NEW_MEMORY), units="the model's own")
+    return _entry(
+        name, program, "memory", feeds=MEMORY + name.removeprefix(NEW_MEMORY), units="the model's own"
+    )
 
 
 def make_id(program: Program, content: Mapping[str, Any]) -> str:

@@ -32,15 +32,13 @@ def check_format(format: str) -> None:
         raise ValueError(f'format="{format}" is not known; use {" or ".join(map(repr, SUFFIXES))}')
     missing = [name for name in ("onnx", "onnxscript", "onnxruntime") if find_spec(name) is None]
     if format == "onnx" and missing:
-        raise ImportError(
-            f'format="onnx" needs {", ".join(missing)}: pip install "dream-agents[export]"'
-        )
+        raise ImportError(f'format="onnx" needs {", ".join(missing)}: pip install "dream-agents[export]"')
 
 
 def write_onnx(program: Program, path: Path, id: str) -> None:
     """Write a program, with its weights, as one ONNX file.
 
-    :param program: traced with :func:`dream_agents.export.operators.decompositions`
+    :param program: the program
     :param path: the file; it is replaced in one go
     :param id: tells which description is the file's
     :raises ExportError: for operators that ONNX has no translation of
@@ -58,7 +56,9 @@ def write_onnx(program: Program, path: Path, id: str) -> None:
                 verbose=False,
             )
         except torch.onnx.errors.OnnxExporterError as error:
-            reason = next((line for line in str(error).splitlines() if "No ONNX function" in line), str(error))
+            reason = next(
+                (line for line in str(error).splitlines() if "No ONNX function" in line), str(error)
+            )
             raise ExportError(f"ONNX has no translation of this decision: {reason}") from error
     assert found is not None
     found.model.metadata_props[ID] = id
@@ -70,7 +70,7 @@ def write_onnx(program: Program, path: Path, id: str) -> None:
 def write_pt2(program: Program, path: Path, id: str) -> None:
     """Compile a program for this machine's kind of processor, and write it as one package.
 
-    :param program: traced without decompositions
+    :param program: the program
     :param path: the file; it is replaced in one go
     :param id: tells which description is the file's
     """
@@ -89,7 +89,10 @@ def write_pt2(program: Program, path: Path, id: str) -> None:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Keep back what PyTorch's exporter says to its developers."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.onnx._internal.exporter._registration", "onnxscript", "onnx_ir")]
+    loggers = [
+        logging.getLogger(name)
+        for name in ("torch.onnx", "torch.onnx._internal.exporter._registration", "onnxscript", "onnx_ir")
+    ]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.ERROR)

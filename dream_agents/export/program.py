@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 import gymnasium as gym
 import numpy as np
@@ -14,7 +14,9 @@ from torch import Tensor
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from dream_agents.annex import accelerated
+from dream_agents.export.errors import ExportError
 from dream_agents.export.observations import Part, encode, parts_of
+from dream_agents.export.operators import decompositions
 from dream_agents.models.base import WorldModel
 from dream_agents.models.kernels import tracing
 from dream_agents.planners import Memory, Planner
@@ -49,9 +51,15 @@ class PlanningActor:
     :param model: the world model; it is copied to the CPU
     :param planner: the planner
     :param deterministic: leave out exploration noise
+    :raises ExportError: for planners whose operations depend on a clock
     """
 
     def __init__(self, model: WorldModel, planner: Planner, deterministic: bool):
+        if getattr(planner, "budget_ms", None) is not None:
+            raise ExportError(
+                f"{type(planner).__name__}(budget_ms={planner.budget_ms}) iterates as long as a clock allows, and a "
+                "file has a fixed number of operations; set budget_ms=None, and iterations"
+            )
         self.model = copy.deepcopy(model).cpu().eval()
         self.planner, self.deterministic = copy.deepcopy(planner), deterministic
         self.name = f"{type(planner).__name__} on {type(model).__name__}"
@@ -103,7 +111,6 @@ def trace(
     obs_shape: tuple[int, ...],
     action_space: gym.spaces.Box,
     n_envs: int,
-    decompositions: Mapping[Any, Callable[..., Any]] | None = None,
 ) -> Program:
     """Trace one decision for ``n_envs`` environments.
 
@@ -111,7 +118,6 @@ def trace(
     :param observation_space: what an environment observes
     :param obs_shape: of what networks see
     :param action_space: the environment's
-    :param decompositions: operators that are not recorded but what these functions make of them
     :raises ValueError: if the decision can't be made a graph, saying why
     """
     parts = parts_of(observation_space)
@@ -140,7 +146,7 @@ def trace(
         return list(found.values())
 
     with tracing():
-        graph = make_fx(decision, dict(decompositions or {}), "real")(*inputs.values())
+        graph = make_fx(decision, decompositions(), "real")(*inputs.values())
     with torch.no_grad():
         outputs = graph(*inputs.values())
     return Program(graph, inputs, dict(zip(names, outputs, strict=True)), parts, draws)
@@ -166,11 +172,4 @@ def _zeros(part: Part, n_envs: int) -> Tensor:
 
 
 def _under(prefix: str, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {
-        name.removeprefix(prefix): value for name, value in values.items() if name.startswith(prefix)
-    }
-
-
-def names_of(values: Sequence[str], prefix: str) -> list[str]:
-    """Names that begin with a prefix."""
-    return [name for name in values if name.startswith(prefix)]
+    return {name.removeprefix(prefix): value for name, value in values.items() if name.startswith(prefix)}

@@ -17,7 +17,6 @@ from dream_agents.export.check import Decision, Differences, check, compare
 from dream_agents.export.description import check_folder, describe, make_id, write_description
 from dream_agents.export.errors import ExportError
 from dream_agents.export.formats import SUFFIXES, check_format, write_onnx, write_pt2
-from dream_agents.export.operators import decompositions
 from dream_agents.export.program import Actor, Program, trace
 
 
@@ -29,12 +28,15 @@ class Exported:
     :param description: ``controller.json``, in its folder
     :param largest_difference: of a component of an action from ``predict``, in units of half its range
     :param observations: on which it was compared
+    :param above_tolerance: decisions that differ by more than the tolerance, all of them where ``predict`` itself moves
+        as well when the last digit of the observation changes
     """
 
     path: Path
     description: Path
     largest_difference: float
     observations: int
+    above_tolerance: int
 
 
 @dataclass(frozen=True)
@@ -56,15 +58,12 @@ class Job:
     n_envs: int
     about: Mapping[str, Any] = field(default_factory=dict)
 
-    def trace(self, format: str) -> Program:
-        """The decision as a graph, of operators that the format has.
+    def trace(self) -> Program:
+        """The decision as a graph.
 
         :raises ExportError: if it can't be one
         """
-        table = decompositions() if format == "onnx" else {}
-        return trace(
-            self.actor, self.observation_space, self.obs_shape, self.action_space, self.n_envs, table
-        )
+        return trace(self.actor, self.observation_space, self.obs_shape, self.action_space, self.n_envs)
 
 
 def target(path: str | Path, format: str) -> Path:
@@ -99,14 +98,14 @@ def write(
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     check_folder(path)
-    program = job.trace(format)
+    program = job.trace()
     content = describe(program, job.n_envs, job.action_space, job.observation_space) | dict(job.about)
-    content["id"] = make_id(job.trace("pt2") if format == "onnx" else program, content)
+    content["id"] = make_id(program, content)
     decisions = decide(program)
     candidate = path.with_name(f".{path.stem}.unchecked{path.suffix}")
     (write_onnx if format == "onnx" else write_pt2)(program, candidate, content["id"])
     try:
-        found = _compare(candidate, decisions, content, job.action_space)
+        found = _compare(candidate, decisions, content, job.action_space, tolerance)
         check(path, found, tolerance)
         os.replace(candidate, path)
     finally:
@@ -115,18 +114,24 @@ def write(
         "observations": sum(len(decision.starts) for decision in decisions),
         "largest_difference": found.largest,
         "tolerance": tolerance,
+        "above_tolerance": len(found.rounding),
+        "rounding_there": max(found.rounding.values(), default=0.0),
         "units": "half the range of an action's component",
     }
     described = write_description(path, content | {"checked_against_predict": checked}, format)
-    return Exported(path, described, found.largest, checked["observations"])
+    return Exported(path, described, found.largest, checked["observations"], len(found.rounding))
 
 
 def _compare(
-    path: Path, decisions: Sequence[Decision], content: Mapping[str, Any], action_space: spaces.Box
+    path: Path,
+    decisions: Sequence[Decision],
+    content: Mapping[str, Any],
+    action_space: spaces.Box,
+    tolerance: float,
 ) -> Differences:
     inputs: list[Array] = arrays(content["inputs"])
     half_range = (action_space.high.astype(np.float64) - action_space.low) / 2
-    return compare(path, decisions, inputs, content["observation"], half_range)
+    return compare(path, decisions, inputs, content["observation"], half_range, tolerance)
 
 
 __all__ = ["ExportError", "Exported", "Job", "target", "write"]

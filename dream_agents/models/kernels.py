@@ -61,7 +61,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 def mish(x: Tensor) -> Tensor:
     """``x * tanh(softplus(x))`` (Misra 2019)."""
-    if not x.is_cpu or x.numel() <= FEW_ELEMENTS:
+    if not x.is_cpu or x.numel() <= FEW_ELEMENTS or _tracing:
         return F.mish(x)
     if is_tracing():
         p = torch.sigmoid(x)

@@ -77,9 +77,7 @@ class RandomInputs(TorchFunctionMode):
         )
 
 
-def recorded(
-    decide: Callable[[torch.Generator], Any], generator: torch.Generator, owner: str
-) -> list[Draw]:
+def recorded(decide: Callable[[torch.Generator], Any], generator: torch.Generator, owner: str) -> list[Draw]:
     """What a decision draws, in order.
 
     :param decide: makes the decision, and draws from the generator that it is given
