@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
@@ -502,7 +502,15 @@ class WorldModelAgent(PlannerRoles, UpdatingAgent):
         return PlanningActor(self.world_model, self.planner, deterministic)
 
     def _obs_shape(self) -> tuple[int, ...]:
-        return self.policy.encoding.shape
+        shape = self.policy.encoding.shape
+        if isinstance(shape, Mapping):
+            from dream_agents.export.errors import ExportError
+
+            raise ExportError(
+                f"observations of several parts with images ({', '.join(shape)}) can't be exported yet; vectors, one "
+                "image, and dictionaries of vectors can"
+            )
+        return shape
 
     @contextmanager
     def _planning_by(self, planner: str | Planner | None) -> Iterator[None]:

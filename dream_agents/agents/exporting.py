@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -106,6 +106,10 @@ class ExportingAgent(OffPolicyAlgorithm):
             )
 
     # --------------------------------------------------------------- hooks
+
+    @classmethod
+    def _check_fit(cls, saved: Mapping[str, Any], env: VecEnv) -> None:
+        """Hook: raise a ValueError unless an agent with these attributes can act in an environment."""
 
     def _exported_actor(self, deterministic: bool) -> Actor:
         """Hook: what chooses actions in [-1, 1], as operations on tensors on the CPU.

@@ -55,9 +55,10 @@ class PlanningActor:
     """
 
     def __init__(self, model: WorldModel, planner: Planner, deterministic: bool):
-        if getattr(planner, "budget_ms", None) is not None:
+        budget = getattr(planner, "budget_ms", None)
+        if budget is not None:
             raise ExportError(
-                f"{type(planner).__name__}(budget_ms={planner.budget_ms}) iterates as long as a clock allows, and a "
+                f"{type(planner).__name__}(budget_ms={budget}) iterates as long as a clock allows, and a "
                 "file has a fixed number of operations; set budget_ms=None, and iterations"
             )
         self.model = copy.deepcopy(model).cpu().eval()
@@ -164,7 +165,7 @@ def to_native(scale: ActionScale, action: Tensor) -> Tensor:
 
 def torch_dtype(dtype: object) -> torch.dtype:
     """PyTorch's name of one of NumPy's types."""
-    return torch.from_numpy(np.zeros(1, dtype=dtype)).dtype  # type: ignore[call-overload]
+    return torch.from_numpy(np.zeros(1, dtype=dtype)).dtype
 
 
 def _zeros(part: Part, n_envs: int) -> Tensor:

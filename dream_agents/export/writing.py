@@ -110,8 +110,9 @@ def write(
         os.replace(candidate, path)
     finally:
         candidate.unlink(missing_ok=True)
+    count = sum(len(decision.starts) for decision in decisions)
     checked = {
-        "observations": sum(len(decision.starts) for decision in decisions),
+        "observations": count,
         "largest_difference": found.largest,
         "tolerance": tolerance,
         "above_tolerance": len(found.rounding),
@@ -119,7 +120,7 @@ def write(
         "units": "half the range of an action's component",
     }
     described = write_description(path, content | {"checked_against_predict": checked}, format)
-    return Exported(path, described, found.largest, checked["observations"], len(found.rounding))
+    return Exported(path, described, found.largest, count, len(found.rounding))
 
 
 def _compare(

@@ -77,9 +77,8 @@ class MPPIPlanner:
     ) -> Plan:
         """Refine a Gaussian over action sequences and draw one of its elites."""
         batch, device = len(z), z.device
-        members: Members = torch.randperm(model.num_values, generator=generator, device=device)[:2]
-        if not is_tracing():
-            members = members.tolist()  # only these are evaluated then
+        drawn = torch.randperm(model.num_values, generator=generator, device=device)[:2]
+        members: Members = drawn if is_tracing() else drawn.tolist()  # of a list, only these are evaluated
         # The policy's roll-outs stay the same over the iterations, so they are scored once.
         policy_actions = z.new_zeros(self.horizon, batch, 0, model.action_dim)  # [H, B, P, A]
         policy_scores = z.new_zeros(batch, 0)
