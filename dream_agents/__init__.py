@@ -13,7 +13,7 @@ if not (Path(__file__).parent / "registry").is_dir():
     # In a checkout, some sub-packages stand next to this one. Python started there finds it before an installed one.
     __path__.append(str(Path(__file__).parents[1]))
 
-from dream_agents.registry.environments import register_all
+from dream_agents.lazily import after_import
 
 if TYPE_CHECKING:
     from dream_agents import registry, zoo
@@ -54,7 +54,15 @@ _SOURCES = {
     "make_vec_env": "dream_agents.wrappers",
 }
 
-register_all()
+
+def _register_environments() -> None:
+    from dream_agents.registry.environments import register_all
+
+    register_all()
+
+
+# Controllers run where there is no Gymnasium, or no time to import it (dream_agents.deploy).
+after_import("gymnasium", _register_environments)
 
 
 def __getattr__(name: str) -> Any:

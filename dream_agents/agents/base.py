@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
-from typing import Any, ClassVar, TypeVar
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import numpy as np
 import torch
@@ -49,6 +51,9 @@ from dream_agents.planners.decision import with_action
 from dream_agents.replay import SequenceReplayBuffer
 from dream_agents.wrappers import task_info
 from dream_agents.wrappers.make import EnvLike
+
+if TYPE_CHECKING:
+    from dream_agents.export.program import Actor, Program
 
 SelfWorldModelAgent = TypeVar("SelfWorldModelAgent", bound="WorldModelAgent")
 
@@ -488,6 +493,45 @@ class WorldModelAgent(PlannerRoles, UpdatingAgent):
     ) -> tuple[np.ndarray, tuple[np.ndarray, ...] | None]:
         """Plan actions; see :meth:`WorldModelPolicy.predict`. Pass ``state`` on to reuse the previous plan."""
         return self.policy.predict(observation, state, episode_start, deterministic)
+
+    # ------------------------------------------------------------- exporting
+
+    def _exported_actor(self, deterministic: bool) -> Actor:
+        from dream_agents.export.program import PlanningActor
+
+        return PlanningActor(self.world_model, self.planner, deterministic)
+
+    def _obs_shape(self) -> tuple[int, ...]:
+        shape = self.policy.encoding.shape
+        if isinstance(shape, Mapping):
+            from dream_agents.export.errors import ExportError
+
+            raise ExportError(
+                f"observations of several parts with images ({', '.join(shape)}) can't be exported yet; vectors, one "
+                "image, and dictionaries of vectors can"
+            )
+        return shape
+
+    @contextmanager
+    def _planning_by(self, planner: str | Planner | None) -> Iterator[None]:
+        before = self.planner
+        if planner is not None:
+            self.planner = self.make_planner(planner)
+        try:
+            yield
+        finally:
+            self.planner = before
+
+    def _noise_of(
+        self, program: Program, state: Any, starts: np.ndarray, deterministic: bool
+    ) -> dict[str, Any]:
+        generator = self.policy.generator_for(state, starts, deterministic)
+        return {name: value.numpy() for name, value in program.noise(generator).items()}
+
+    def _memory_of(self, program: Program, state: Any, n_envs: int) -> dict[str, np.ndarray]:
+        names = self.policy.initial_memory(self.planner, n_envs)
+        remembered = {} if state is None else dict(zip(names, state, strict=True))
+        return {f"memory.{name}": value for name, value in remembered.items() if name != "decision"}
 
     def compile_planner(self, n_envs: int = 1, deterministic: bool = True) -> None:
         """Make ``predict`` faster by compiling it; see :meth:`WorldModelPolicy.compile_planner`."""

@@ -173,6 +173,7 @@ class WorldModelPolicy(BasePolicy):
         obs = self._on_device(batch)
         memory = self.initial_memory(self.planner, len(obs))
         device = obs.device
+        generator = self.generator_for(state, episode_start, deterministic)
         if state is None:
             starts = torch.ones(len(obs), dtype=torch.bool, device=device)
         else:
@@ -181,12 +182,6 @@ class WorldModelPolicy(BasePolicy):
             }
             given = np.zeros(len(obs), bool) if episode_start is None else np.asarray(episode_start, bool)
             starts = torch.as_tensor(given, device=device)
-        generator = torch.Generator(device)
-        if deterministic:
-            decisions = memory["decision"].masked_fill(starts, 0)
-            generator.manual_seed(self.seed + int(decisions.sum()))
-        else:
-            generator.manual_seed(int(torch.randint(2**62, ()).item()))
         training = self.training
         if training:
             self.set_training_mode(False)
@@ -196,6 +191,21 @@ class WorldModelPolicy(BasePolicy):
         actions = self.native_actions(action)
         new_state = tuple(value.cpu().numpy() for value in memory.values())
         return (actions if vectorized else actions[0, ...]), new_state
+
+    def generator_for(
+        self, state: State | None, episode_start: np.ndarray | None, deterministic: bool
+    ) -> torch.Generator:
+        """What :meth:`predict` draws random numbers from when it is called like this.
+
+        It is seeded by the number of decisions since the episode's start, or else by PyTorch's global generator.
+        """
+        generator = torch.Generator(self.device)
+        if not deterministic:
+            return generator.manual_seed(int(torch.randint(2**62, ()).item()))
+        decisions = np.zeros(1, np.int64) if state is None else np.asarray(state[-1])
+        if episode_start is not None:
+            decisions = np.where(np.asarray(episode_start, bool), 0, decisions)
+        return generator.manual_seed(self.seed + int(decisions.sum()))
 
     def _as_memory(self, name: str, value: np.ndarray, expected: torch.Tensor) -> torch.Tensor:
         tensor = torch.as_tensor(value, device=expected.device)

@@ -28,6 +28,7 @@ from dream_agents.agents.checkpoint import (
     save_checkpoint,
 )
 from dream_agents.agents.collecting import CollectingAgent
+from dream_agents.agents.exporting import ExportingAgent
 from dream_agents.agents.keywords import explain_misplaced, parameters_of
 from dream_agents.agents.task import TrainingTask
 from dream_agents.registry import UnknownNameError, agents, suites
@@ -43,7 +44,7 @@ _TASK_OPTIONS = ("obs_type", "env_kwargs", "n_envs", "vec_env_cls", "not_finite"
 SelfSavedAgent = TypeVar("SelfSavedAgent", bound="SavedAgent")
 
 
-class SavedAgent(CollectingAgent):
+class SavedAgent(ExportingAgent, CollectingAgent):
     """What every agent of this package adds to Stable-Baselines3's: environments by id, frames, checkpoints.
 
     It stands before an algorithm among a class's bases. An agent sets ``task``, ``generators`` and

@@ -12,10 +12,12 @@ from torch import Tensor
 
 from dream_agents.fast.gradient import End, dream, objective_and_gradient
 from dream_agents.fast.tdmpc import FastTDMPC, Step
+from dream_agents.models.kernels import is_tracing
 from dream_agents.planners.adaptive import (
     AdaptivePlanner,
     Candidates,
     Clock,
+    gained,
     normalized,
     take,
     worst_if_not_a_number,
@@ -67,7 +69,7 @@ class FastAdaptive:
                 steps = dream(model, z, before.actions[: planner.horizon])
                 _, direction = self._ascend(model, steps, before.actions)
             candidates = planner.search(model, z, before, direction)
-            goes_on = clock.allows_another() and bool((candidates.value > before.value).any())
+            goes_on = clock.allows_another() and (is_tracing() or gained(before, candidates))
         return planner.choose(first, candidates, clock.iterations, deterministic, generator)
 
     def _propose(

@@ -17,7 +17,7 @@ from torch import Tensor
 from dream_agents.fast.product import Product
 from dream_agents.models.base import WorldModel
 from dream_agents.models.heads import ActionDistribution, TwoHot, symexp
-from dream_agents.models.kernels import FEW_ELEMENTS, mish_slope, sigmoid_and_share
+from dream_agents.models.kernels import FEW_ELEMENTS, is_tracing, mish_slope, sigmoid_and_share
 from dream_agents.models.layers import NormedLinear, SimNorm, ValueEnsemble, join
 from dream_agents.models.pixels import PixelEncoder
 from dream_agents.models.tdmpc import ImplicitWorldModel, MixedEncoder
@@ -295,7 +295,7 @@ def _norm_pullback(
 
 
 def _mish_with_pullback(x: Tensor) -> tuple[Tensor, Pullback]:
-    if not x.is_cpu or x.numel() <= FEW_ELEMENTS // 2:
+    if not x.is_cpu or x.numel() <= FEW_ELEMENTS // 2 or is_tracing():
         out = torch.nn.functional.mish(x)
         return out, lambda gradient: torch.ops.aten.mish_backward.default(gradient, x)
     s, t = sigmoid_and_share(x)

@@ -7,6 +7,8 @@ matrices (TorchInductor's, without documentation, hence the check before its fir
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
@@ -19,6 +21,29 @@ from torch.autograd.function import once_differentiable
 _FEW_PRODUCTS = 1_000_000
 #: up to here one call of PyTorch's kernel is cheaper than several vectorized ones
 FEW_ELEMENTS = 4096
+
+
+_tracing = False
+
+
+@contextmanager
+def tracing() -> Iterator[None]:
+    """Within this, only PyTorch's documented operators are called, and nothing asks a tensor for its values.
+
+    It is for :func:`torch.fx.experimental.proxy_tensor.make_fx`, during which :func:`torch.compiler.is_compiling` is
+    false.
+    """
+    global _tracing
+    before, _tracing = _tracing, True
+    try:
+        yield
+    finally:
+        _tracing = before
+
+
+def is_tracing() -> bool:
+    """Whether operations are recorded, to be run later on other values."""
+    return _tracing or torch.compiler.is_compiling()
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -36,9 +61,9 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 def mish(x: Tensor) -> Tensor:
     """``x * tanh(softplus(x))`` (Misra 2019)."""
-    if not x.is_cpu or x.numel() <= FEW_ELEMENTS:
+    if not x.is_cpu or x.numel() <= FEW_ELEMENTS or _tracing:
         return F.mish(x)
-    if torch.compiler.is_compiling():
+    if is_tracing():
         p = torch.sigmoid(x)
         p = p * (2 - p)
         return x * p / (2 - p)
@@ -65,7 +90,7 @@ def packable(weight: Tensor) -> bool:
         weight.is_cpu
         and weight.dtype == torch.float32
         and not torch.is_autocast_enabled("cpu")
-        and not torch.compiler.is_compiling()
+        and not is_tracing()
         and _onednn_works()
     )
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from dream_agents.models.base import WorldModel
+from dream_agents.models.kernels import is_tracing
 from dream_agents.planners.base import Described, Memory, Plan, check_positive, normal
 from dream_agents.planners.objective import planning_objective
 
@@ -114,7 +115,7 @@ class AdaptivePlanner:
         while goes_on:
             before = candidates
             candidates = self.search(model, z, before, self.direction(model, z, before.actions))
-            goes_on = clock.allows_another() and bool((candidates.value > before.value).any())
+            goes_on = clock.allows_another() and (is_tracing() or gained(before, candidates))
         return self.choose(first, candidates, clock.iterations, deterministic, generator)
 
     # ------------------------------------------------------------------ candidates
@@ -259,6 +260,11 @@ class Clock:
         now = time.perf_counter()
         this_round, self._round_began = now - self._round_began, now
         return 1e3 * (now - self._began + this_round) < self._budget
+
+
+def gained(before: Candidates, after: Candidates) -> bool:
+    """Whether an iteration improved a candidate. Where none gained, another iteration changes nothing."""
+    return bool((after.value > before.value).any())
 
 
 def worst_if_not_a_number(value: Tensor) -> Tensor:

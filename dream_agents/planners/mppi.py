@@ -10,11 +10,15 @@ import torch
 from torch import Tensor
 
 from dream_agents.models.base import WorldModel
+from dream_agents.models.kernels import is_tracing
 from dream_agents.planners.base import Memory, Plan, check_positive
 from dream_agents.planners.objective import planning_objective, roll_out_policy
 
 #: sequences that are scored at once on a CPU; more of them leave its cache, and take four times as long each
 _ROWS_IN_CACHE = 2048
+
+#: which members of the value ensemble count
+Members = list[int] | Tensor
 
 
 @dataclass
@@ -73,7 +77,8 @@ class MPPIPlanner:
     ) -> Plan:
         """Refine a Gaussian over action sequences and draw one of its elites."""
         batch, device = len(z), z.device
-        members = torch.randperm(model.num_values, generator=generator, device=device)[:2].tolist()
+        drawn = torch.randperm(model.num_values, generator=generator, device=device)[:2]
+        members: Members = drawn if is_tracing() else drawn.tolist()  # of a list, only these are evaluated
         # The policy's roll-outs stay the same over the iterations, so they are scored once.
         policy_actions = z.new_zeros(self.horizon, batch, 0, model.action_dim)  # [H, B, P, A]
         policy_scores = z.new_zeros(batch, 0)
@@ -119,7 +124,7 @@ class MPPIPlanner:
         model: WorldModel,
         z: Tensor,
         actions: Tensor,
-        members: list[int],
+        members: Members,
         generator: torch.Generator | None,
     ) -> Tensor:
         """Predicted returns ``[B, N]`` of ``actions [H, B, N, A]`` from ``z [B, Z]``; 0 where they are not numbers."""
@@ -132,7 +137,7 @@ class MPPIPlanner:
         model: WorldModel,
         z: Tensor,
         actions: Tensor,
-        members: list[int],
+        members: Members,
         generator: torch.Generator | None,
     ) -> Tensor:
         with self._precision(z):

@@ -1,0 +1,1 @@
+"""Decisions as files that run without this package."""
