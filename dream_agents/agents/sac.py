@@ -37,11 +37,10 @@ PRESETS: dict[str, dict[str, Any]] = {
         "tau": 0.005,
         "ent_coef": "auto_0.1",
         "target_update_interval": 2,
+        "learning_starts": 5000,  # decisions: pytorch_sac counts steps of the environment that it is given
         "policy_kwargs": {"net_arch": [1024, 1024]},
     },
 }
-#: Frames of random actions before the first update, where a preset has them.
-RANDOM_FRAMES = {"paper": 5000}
 
 
 def _check_policy(policy: str | type[BasePolicy] | None, space: spaces.Space[Any]) -> None:
@@ -140,8 +139,6 @@ class SAC(SavedAgent, PublishedUpdates, stable_baselines3.SAC):
             env = self.task.make(env, monitor_wrapper)
             self._action_repeat = task_info(env).action_repeat
             _check_policy(policy, env.observation_space)
-            if preset in RANDOM_FRAMES:
-                keywords.setdefault("learning_starts", RANDOM_FRAMES[preset] // self._action_repeat)
             if policy is None:
                 policy = _policy_for(env.observation_space, obs_type)
         policy = policy or "MlpPolicy"
