@@ -86,6 +86,15 @@ def test_import_is_light(tmp_path: Path) -> None:
     assert not imported & SLOW_TO_IMPORT
 
 
+@pytest.mark.parametrize(
+    "module",
+    ["wrappers.actions", "registry.environments", "zoo", "agents.base", "planners.dream", "deploy", "watch"],
+)
+def test_any_module_may_be_imported_first(tmp_path: Path, module: str) -> None:
+    program = f"import dream_agents.{module}, gymnasium; gymnasium.spec('dmc_walker-walk-v0')"
+    subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, check=True)
+
+
 def test_command_starts_away_from_the_checkout(tmp_path: Path) -> None:
     command = Path(sys.executable).with_name("dream-agents")
     run = subprocess.run([command, "--help"], cwd=tmp_path, capture_output=True, text=True, check=False)

@@ -3,6 +3,8 @@
 Importing this module imports Gymnasium, but no simulator and no Stable-Baselines3.
 """
 
+import gymnasium  # noqa: F401  # first: once it is there the environments are registered, which imports the suites
+
 from dream_agents.wrappers.actions import ActionScale, NativeAction, UnitAction
 from dream_agents.wrappers.base import Suite, TableSuite, Task
 from dream_agents.wrappers.gl import RenderingUnavailableError

@@ -90,9 +90,18 @@ class ImageCoder(nn.Module):
 
     def loss(self, z: Tensor, prepared: Tensor) -> Tensor:
         """Squared error ``[...]`` of what latents ``[..., Z]`` say about images, summed over pixels."""
-        corner = self.spread(z).reshape(-1, *self._corner).contiguous(memory_format=torch.channels_last)
-        error = self.decoder(corner).float() - prepared.reshape(-1, *prepared.shape[-3:])
+        error = self._decoded(z) - prepared.reshape(-1, *prepared.shape[-3:])
         return error.square().sum((1, 2, 3)).view(prepared.shape[:-3])
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Images ``[..., C, height, width]`` of bytes that latents ``[..., Z]`` stand for."""
+        decoded = self._decoded(z)
+        return ((decoded + 0.5) * 256).clamp(0, 255).byte().view(*z.shape[:-1], *decoded.shape[1:])
+
+    def _decoded(self, z: Tensor) -> Tensor:
+        """What latents say about images, as :meth:`prepare` gives them, ``[N, C, height, width]``."""
+        corner = self.spread(z).reshape(-1, *self._corner).contiguous(memory_format=torch.channels_last)
+        return self.decoder(corner).float()
 
 
 class MixedCoder(nn.Module):

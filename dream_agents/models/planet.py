@@ -184,5 +184,14 @@ class PlainImageCoder(nn.Module):
 
     def loss(self, z: Tensor, prepared: Tensor) -> Tensor:
         """Squared error ``[...]`` of what latents ``[..., Z]`` say about images, summed over pixels."""
-        error = self.decoder(z.reshape(-1, z.shape[-1])).float() - prepared.reshape(-1, *prepared.shape[-3:])
+        error = self._decoded(z) - prepared.reshape(-1, *prepared.shape[-3:])
         return error.square().sum((1, 2, 3)).view(prepared.shape[:-3])
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Images ``[..., C, height, width]`` of bytes that latents ``[..., Z]`` stand for."""
+        decoded = self._decoded(z)
+        return ((decoded + 0.5) * 256).clamp(0, 255).byte().view(*z.shape[:-1], *decoded.shape[1:])
+
+    def _decoded(self, z: Tensor) -> Tensor:
+        """What latents say about images, as :meth:`prepare` gives them, ``[N, C, height, width]``."""
+        return self.decoder(z.reshape(-1, z.shape[-1])).float()

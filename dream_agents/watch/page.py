@@ -74,6 +74,7 @@ class Page:
             self._seen = gui.add_markdown("")
             self._candidates = self._plot("Predicted return of each candidate", ("before", "after", "chosen"))
             self._rewards = self._plot("Reward along the plan", ("imagined", "simulator"))
+            self._frames: Any = None
             self._show_ghost = gui.add_checkbox("Ghost: the plan in the simulator", initial_value=True)
         with gui.add_folder("Episode", expand_by_default=False):
             self._curve = self._plot("Return so far", ("return",))
@@ -215,12 +216,29 @@ class Page:
             f"value at the end {thought.after.end_value[thought.chosen]:.1f} · "
             f"uncertainty {thought.after.uncertainty[thought.chosen]:.2f}"
         )
+        self._show_frames(thought.frames)
         self._curve.data = (np.arange(len(self._returns), dtype=float), np.array(self._returns))
         self._scene.show_ghost(moment.ghost[-1] if self._show_ghost.value and len(moment.ghost) else None)
+
+    def _show_frames(self, frames: np.ndarray | None) -> None:
+        """Show what the plan would look like, of models that imagine images."""
+        if frames is None:
+            return
+        strip = strip_of(frames)
+        if self._frames is None:
+            self._frames = self._server.gui.add_image(strip, label="Imagined frames")
+        else:
+            self._frames.image = strip
 
     def close(self) -> None:
         """Stop the server."""
         self._server.stop()
+
+
+def strip_of(frames: np.ndarray, most: int = 5) -> np.ndarray:
+    """A few of the frames ``[H, height, width, 3]`` next to each other, from the next one to the last."""
+    chosen = np.unique(np.linspace(0, len(frames) - 1, min(most, len(frames))).round().astype(int))
+    return np.concatenate(list(frames[chosen]), 1)
 
 
 def import_viser() -> Any:

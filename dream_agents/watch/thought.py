@@ -9,7 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dream_agents.models.autoencoder import ImageCoder
 from dream_agents.models.base import WorldModel
+from dream_agents.models.dreamer import DreamerWorldModel
+from dream_agents.models.planet import PlainImageCoder
 from dream_agents.planners import Memory, Plan, Planner
 from dream_agents.planners.adaptive import AdaptivePlanner, Candidates
 from dream_agents.planners.gradient import GradientPlanner
@@ -44,6 +47,8 @@ class Thought:
     chosen: int
     #: executed action ``[A]``, in [-1, 1]
     action: np.ndarray
+    #: what the chosen plan would look like ``[H, height, width, 3]``, of models that imagine images; None of others
+    frames: np.ndarray | None = None
 
     @property
     def plan(self) -> np.ndarray:
@@ -77,7 +82,8 @@ def think(
     nearest = distance <= distance.min() + 1e-9
     returns = torch.as_tensor(improved.returns, device=nearest.device)
     chosen = int(returns.masked_fill(~nearest, -torch.inf).argmax())
-    return Thought(first, improved, chosen, _numpy(plan.action[0]))
+    frames = _frames(model, z, after[:horizon, :, chosen : chosen + 1])
+    return Thought(first, improved, chosen, _numpy(plan.action[0]), frames)
 
 
 def _candidates(
@@ -123,6 +129,17 @@ def _imagined(model: WorldModel, z: Tensor, actions: Tensor, horizon: int) -> Im
     doubt = uncertainty(model.values(latents[:-1], steps)).sum(0) + uncertainty(end)
     parts = (steps[:, 0], rewards[:, 0], end.mean(0)[0], returns[0], doubt[0])
     return Imagined(*map(_numpy, parts))
+
+
+def _frames(model: WorldModel, z: Tensor, actions: Tensor) -> np.ndarray | None:
+    """What ``actions [H, 1, 1, A]`` would look like ``[H, height, width, 3]``, the newest of stacked frames."""
+    coder = model.coder if isinstance(model, DreamerWorldModel) else None
+    if not isinstance(coder, ImageCoder | PlainImageCoder):
+        return None
+    images = coder.decode(imagine(model, z, actions)[1:, 0, 0])  # [H, C, height, width]
+    newest = images[:, -3:].movedim(1, -1).cpu().numpy()
+    frames: np.ndarray = newest if newest.shape[-1] == 3 else newest[..., -1:].repeat(3, -1)
+    return frames
 
 
 def _numpy(values: Tensor) -> np.ndarray:

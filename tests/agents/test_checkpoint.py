@@ -150,7 +150,7 @@ def test_full_disk_costs_a_warning_and_neither_the_run_nor_the_old_checkpoint(
     with pytest.warns(UserWarning, match="No space left"):
         agent.learn(300, callback=CheckpointCallback(tmp_path, 100), reset_num_timesteps=False)
     assert agent.num_timesteps == 400
-    assert [path.name for path in tmp_path.iterdir()] == [good.name]
+    assert [path.name for path in tmp_path.glob("checkpoint_*")] == [good.name]
     verify_checkpoint(good)
 
 

@@ -5,8 +5,13 @@ import numpy as np
 import pytest
 
 from dream_agents import SAC, make_env
+from dream_agents.evaluation.environments import task_of
 from dream_agents.watch import Session, Twin, simulation_of
+from dream_agents.wrappers import gl
 
+needs_gl = pytest.mark.skipif(
+    not any(map(gl.is_usable, gl.HEADLESS)), reason="neither EGL nor OSMesa works here"
+)
 IDS = ["dmc_reacher-easy-v0", "humanoid_h1-reach-v0", "metaworld_drawer-close-v3", "HalfCheetah-v5"]
 
 
@@ -79,6 +84,19 @@ def test_a_push_moves_the_robot_once(walker):
         assert not simulation_of(session.env).data.xfrc_applied.any()
         session.close()
     assert moved[1] > moved[0] + 0.05
+
+
+@needs_gl
+def test_a_model_of_images_shows_what_its_plan_would_look_like():
+    from dream_agents import DreamerV3
+
+    model = DreamerV3("dmc_walker-walk-v0", obs_type="pixels", planner="dream", seed=0)
+    place, options = task_of(model, None, None)
+    session = Session(model, lambda: make_env(place, **options))
+    frames = session.step(look=True).thought.frames
+    session.close()
+    assert frames.shape == (15, 64, 64, 3)
+    assert frames.dtype == np.uint8
 
 
 def test_what_cannot_be_watched_is_refused():
