@@ -172,11 +172,11 @@ def test_aggregates_are_rliables(finished):
         "mean": metrics.aggregate_mean,
         "optimality gap": metrics.aggregate_optimality_gap,
     }
+    np.random.seed(3)
     values, intervals = library.get_interval_estimates(
         scores,
         lambda x: np.array([function(x) for function in functions.values()]),
         reps=100,
-        random_state=np.random.RandomState(3),
     )
     for number in aggregates(scores, reps=100, seed=3):
         i = list(functions).index(number.metric)
@@ -185,6 +185,7 @@ def test_aggregates_are_rliables(finished):
     for number in probabilities_of_improvement(scores, reps=20):
         other = re.search(r"better than (.+)\)$", number.metric).group(1)
         assert number.value == metrics.probability_of_improvement(scores[number.method], scores[other])
+    assert aggregates(scores, reps=20) == aggregates(scores, reps=20)
     share, _ = profiles(scores, reps=20)
     for name, matrix in scores.items():
         assert share[name][0] == (matrix > 0).mean()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -55,9 +56,8 @@ def aggregates(scores: Mapping[str, np.ndarray], reps: int = REPS, seed: int = 0
         )
         return np.array([function(matrix) for function in functions])
 
-    values, intervals = library.get_interval_estimates(
-        dict(scores), all_four, reps=reps, random_state=np.random.RandomState(seed)
-    )
+    with _seeded(seed):
+        values, intervals = library.get_interval_estimates(dict(scores), all_four, reps=reps)
     return [
         Aggregate(method, metric, *map(float, (values[method][i], *intervals[method][:, i])))
         for method in scores
@@ -79,9 +79,10 @@ def probabilities_of_improvement(
     pairs = {(a, b): (scores[a], scores[b]) for a, b in itertools.permutations(scores, 2)}
     if not pairs:
         return []
-    values, intervals = library.get_interval_estimates(
-        pairs, metrics.probability_of_improvement, reps=reps, random_state=np.random.RandomState(seed)
-    )
+    with _seeded(seed):
+        values, intervals = library.get_interval_estimates(
+            pairs, metrics.probability_of_improvement, reps=reps
+        )
     return [
         Aggregate(
             a, f"P(better than {b})", float(np.ravel(values[a, b])[0]), *map(float, np.ravel(intervals[a, b]))
@@ -91,19 +92,31 @@ def probabilities_of_improvement(
 
 
 def profiles(
-    scores: Mapping[str, np.ndarray], reps: int = REPS
+    scores: Mapping[str, np.ndarray], reps: int = REPS, seed: int = 0
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Share of runs above each score of :data:`TAUS`, and its 95% interval ``[2, taus]``, by method.
 
     :param scores: normalised scores ``[runs, tasks]`` by method
     :param reps: resamplings
+    :param seed: of these
     :raises ImportError: if rliable is not installed
     """
     library, _ = _rliable()
-    made: tuple[dict[str, np.ndarray], dict[str, np.ndarray]] = library.create_performance_profile(
-        dict(scores), TAUS, reps=reps
-    )
+    made: tuple[dict[str, np.ndarray], dict[str, np.ndarray]]
+    with _seeded(seed):
+        made = library.create_performance_profile(dict(scores), TAUS, reps=reps)
     return made
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Seed NumPy's global generator, which rliable draws from whatever ``random_state`` it is given; restore it after."""
+    state = np.random.get_state()
+    np.random.seed(seed)
+    try:
+        yield
+    finally:
+        np.random.set_state(state)
 
 
 def _rliable() -> tuple[Any, Any]:

@@ -62,9 +62,9 @@ def curves_section(content: Content, files: Sequence[Path]) -> Section:
     if not items:
         return Section("Learning curves", ["No run has ended an episode yet."])
     note = (
-        "Lines are means over seeds and areas 95% intervals (Student's t); with one seed, areas are the standard deviation "
-        'over episodes. Lines named "while learning" are means of ten training episodes, others are evaluations. Markers '
-        "are published results."
+        "Lines are means over seeds and areas 95% intervals (Student's t); with one seed, areas are the standard "
+        'deviation over episodes. Lines named "while learning" are means of ten training episodes, others are '
+        "evaluations. Markers are published results."
     )
     if beyond:
         note += f" Beyond these curves, and not drawn: {'; '.join(sorted(beyond))}."
@@ -120,8 +120,8 @@ def aggregates_section(content: Content, _: Sequence[Path]) -> Section:
     runs = next(iter(scores.values())).shape[0]
     notes.insert(
         0,
-        f"Normalised scores (Eq. 7) of {len(tasks)} tasks, {runs} seed{'s' * (runs > 1)} each; 95% intervals by stratified "
-        f"bootstrap ({REPS} resamplings, rliable)."
+        f"Normalised scores (Eq. 7) of {len(tasks)} tasks, {runs} seed{'s' * (runs > 1)} each; 95% intervals by "
+        f"stratified bootstrap ({REPS} resamplings, rliable)."
         + (
             " With one seed there is nothing to resample, so the intervals have no width."
             if runs == 1

@@ -23,8 +23,8 @@ def metric_of(task: str) -> str:
 def normalised(task: str, result: float) -> float:
     """A result between 0 and 1, as Eq. 7 and the text around it say; NaN for tasks that have no such scale.
 
-    Returns of DMControl are divided by 1000, Meta-World's rates of success stay as they are, and HumanoidBench's returns
-    are put between a random policy's and the target.
+    Returns of DMControl are divided by 1000, Meta-World's rates of success stay as they are, and HumanoidBench's
+    returns are put between a random policy's and the target.
 
     :param task: an environment's id
     :param result: return, or rate of success for Meta-World
