@@ -18,8 +18,8 @@ _POINTS = 200
 def read_seeds(paths: Sequence[str | Path], label: str, *, success: bool = False) -> Curve:
     """Mean and 95% interval over the seeds of an agent on a task.
 
-    Evaluations are read where all runs have some, training episodes otherwise: a line never has both. One run alone keeps
-    the spread over its own episodes.
+    Evaluations are read where all runs have some, training episodes otherwise: a line never has both. One run alone
+    keeps the spread over its own episodes.
 
     :param paths: runs' folders or files, one a seed
     :param label: what it is, for the legend

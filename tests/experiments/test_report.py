@@ -172,7 +172,7 @@ def test_aggregates_are_rliables(finished):
         "mean": metrics.aggregate_mean,
         "optimality gap": metrics.aggregate_optimality_gap,
     }
-    np.random.seed(3)
+    np.random.seed(3)  # noqa: NPY002 - what rliable draws from
     values, intervals = library.get_interval_estimates(
         scores,
         lambda x: np.array([function(x) for function in functions.values()]),

@@ -110,13 +110,13 @@ def profiles(
 
 @contextmanager
 def _seeded(seed: int) -> Iterator[None]:
-    """Seed NumPy's global generator, which rliable draws from whatever ``random_state`` it is given; restore it after."""
-    state = np.random.get_state()
-    np.random.seed(seed)
+    """Seed NumPy's global generator and restore it: rliable draws from it, whatever ``random_state`` it is given."""
+    state = np.random.get_state()  # noqa: NPY002
+    np.random.seed(seed)  # noqa: NPY002
     try:
         yield
     finally:
-        np.random.set_state(state)
+        np.random.set_state(state)  # noqa: NPY002
 
 
 def _rliable() -> tuple[Any, Any]:

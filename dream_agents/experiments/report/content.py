@@ -92,8 +92,8 @@ class Content:
     def scores(self, methods: Sequence[Method]) -> tuple[dict[str, np.ndarray], list[str], str]:
         """Normalised scores ``[runs, tasks]`` of each method by its label, the tasks, and what is left out, in words.
 
-        A matrix has no gaps: of each task as many seeds count as the task and method with the fewest has, and tasks that
-        a method has no result on are left out.
+        A matrix has no gaps: of each task as many seeds count as the task and method with the fewest has, and tasks
+        that a method has no result on are left out.
         """
         missing = [
             task
