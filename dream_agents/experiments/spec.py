@@ -222,7 +222,10 @@ def _has_sizes(agent: Any) -> bool:
     """Whether an agent's networks come in sizes, which those without a world model do not."""
     from dream_agents.registry import agents
 
-    return agent in agents.names() and "model_size" in inspect.signature(agents.get(agent)).parameters
+    if agent not in agents.names():
+        return False
+    classes = [kind for kind in agents.get(agent).__mro__ if "__init__" in vars(kind)]
+    return any("model_size" in inspect.signature(kind.__init__).parameters for kind in classes)
 
 
 def _planners(key: str, given: Any) -> Iterator[PlannerVariant]:

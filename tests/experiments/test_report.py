@@ -9,7 +9,7 @@ import subprocess
 import numpy as np
 import pytest
 
-from dream_agents.experiments import find_experiment, packaged_experiments, read_experiment
+from dream_agents.experiments import find_experiment, narrowed, packaged_experiments, read_experiment
 from dream_agents.experiments.engine import Engine
 from dream_agents.experiments.report import (
     Content,
@@ -260,6 +260,32 @@ def test_packaged_experiments_can_be_run_and_reported(name, scale, tmp_path):
     _check_options(Engine(experiment, tmp_path).jobs)
     tasks = set(experiment.tasks)
     assert all(set(published.results) <= tasks for published in content.published)
+
+
+def test_the_laptops_size_is_only_of_agents_that_have_sizes():
+    _, path = find_experiment("paper/table-8")
+    agents = read_experiment(path, "cpu").agents
+    assert {name: variant.model_size for name, variant in agents.items()} == {
+        "sac": None,
+        "dreamer": "1M",
+        "tdmpc2": "1M",
+        "bmpc": "1M",
+    }
+
+
+def test_a_part_of_an_experiment_says_what_it_leaves_out():
+    name, path = find_experiment("paper/table-8")
+    whole = read_experiment(path, name=name)
+    part = narrowed(whole, ["dmc_fish-swim-v0"], ["bmpc"], [7], 2)
+    assert (part.tasks, list(part.agents), part.seeds, part.evaluation.episodes) == (
+        ("dmc_fish-swim-v0",),
+        ["bmpc"],
+        (7,),
+        2,
+    )
+    assert len(part.changes) == 4
+    with pytest.raises(ValueError, match="paper/table-8 has no 'fish'; its tasks are dmc_acrobot-swingup-v0"):
+        narrowed(whole, ["fish"])
 
 
 @pytest.mark.parametrize(

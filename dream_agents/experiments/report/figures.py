@@ -6,7 +6,7 @@ import dataclasses
 import io
 import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 #: stands for the page's text colour, which is dark or light
 _INK = "#010203"
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "font.size": 9,
     "legend.fontsize": 7.5,
@@ -79,14 +79,14 @@ class Drawing:
                     text.set_color(_INK)
             self.canvas.savefig(png, format="png", dpi=150)
             self.canvas.savefig(svg, format="svg", transparent=True, metadata={"Date": None})
-        text = svg.getvalue()
-        text = text[text.index("<svg") :].replace(_INK, "currentColor")
+        whole = svg.getvalue()
+        markup = whole[whole.index("<svg") :].replace(_INK, "currentColor")
         # A width of its own keeps the page from scaling it; ids are unique in the page by the figure's name.
-        text = re.sub(r'<svg ([^>]*?)width="[^"]*"', r"<svg \1", text, count=1)
-        text = re.sub(r'<svg ([^>]*?)height="[^"]*"', r"<svg \1", text, count=1)
-        text = re.sub(r'id="([^"]+)"', rf'id="{self.name}-\1"', text)
-        text = re.sub(r'(url\(#|href="#)', rf"\1{self.name}-", text)
-        return Figure(self.name, self.title, text, png.getvalue())
+        markup = re.sub(r'<svg ([^>]*?)width="[^"]*"', r"<svg \1", markup, count=1)
+        markup = re.sub(r'<svg ([^>]*?)height="[^"]*"', r"<svg \1", markup, count=1)
+        markup = re.sub(r'id="([^"]+)"', rf'id="{self.name}-\1"', markup)
+        markup = re.sub(r'(url\(#|href="#)', rf"\1{self.name}-", markup)
+        return Figure(self.name, self.title, markup, png.getvalue())
 
 
 def curves_figure(

@@ -186,7 +186,8 @@ def _result(content: Content, method: Method, task: str, scaled: bool) -> float:
 
 def sweep_section(content: Content, _: Sequence[Path]) -> Section:
     """Results over the values of options that are lists in the experiment's file (Fig. 5)."""
-    experiment, items = content.experiment, []  # type: ignore[var-annotated]
+    experiment = content.experiment
+    items: list[Figure | str] = []
     reference = content.option("sweep", "reference")
     if reference is not None and reference not in experiment.planners:
         raise ValueError(

@@ -64,7 +64,8 @@ def results_tables(content: Content) -> list[Table]:
     """Mean and standard deviation over seeds for each task and method, and the published ones, if there are any."""
     metric = content.option("table", "metric")
     labels = [method.label for method in content.methods]
-    rows, means = [], {label: [] for label in labels}  # type: dict[str, list[float]]
+    rows: list[list[str]] = []
+    means: dict[str, list[float]] = {label: [] for label in labels}
     for task in content.experiment.tasks:
         kind = metric or metric_of(task)
         row = [short(task)]
@@ -88,7 +89,8 @@ def _published_table(content: Content, metric: str | None) -> Table | None:
     labels += [p.method for p in content.published if p.method not in labels]
     if not labels:
         return None
-    rows, means = [], {label: [] for label in labels}  # type: dict[str, list[float]]
+    rows: list[list[str]] = []
+    means: dict[str, list[float]] = {label: [] for label in labels}
     for task in content.experiment.tasks:
         found = {label: content.published_result(label, task) for label in labels}
         if not any(found.values()):
