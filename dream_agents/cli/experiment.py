@@ -22,6 +22,19 @@ Spec = Annotated[str, typer.Argument(metavar="SPEC", help="A packaged experiment
 Out = Annotated[Path, typer.Option(help="Folder of the experiment. Default: experiments/NAME.")]
 Scale = Annotated[str, typer.Option(help="paper: as it says; cpu: what a laptop manages in a day or two.")]
 Frames = Annotated[int | None, typer.Option(min=1, help="Frames of each run, in place of the experiment's.")]
+Tasks = Annotated[
+    list[str] | None,
+    typer.Option("--tasks", metavar="ID", help="Only this task; may be given several times."),
+]
+Agents = Annotated[
+    list[str] | None,
+    typer.Option("--agents", metavar="NAME", help="Only this agent; may be given several times."),
+]
+Seeds = Annotated[
+    list[int] | None,
+    typer.Option("--seeds", help="This seed, in place of its own; may be given several times."),
+]
+Episodes = Annotated[int | None, typer.Option(min=1, help="Episodes of an evaluation, in place of its own.")]
 Workers = Annotated[int, typer.Option(min=1, help="Processes side by side.")]
 Threads = Annotated[int, typer.Option(min=1, help="Threads of each.")]
 Ray = Annotated[
@@ -29,6 +42,13 @@ Ray = Annotated[
     typer.Option(metavar="ADDRESS", help='A Ray cluster; "auto" for the one this machine is part of.'),
 ]
 Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder of an experiment.")]
+PublishedFiles = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--published", metavar="FILE", help="Published curves, as for `plot`; may be given several times."
+    ),
+]
+Films = Annotated[bool, typer.Option(help="Film every agent, if the machine can render.")]
 
 
 @app.command("list")
@@ -70,6 +90,10 @@ def run(
     out: Out = Path(),
     scale: Scale = "paper",
     frames: Frames = None,
+    tasks: Tasks = None,
+    agents: Agents = None,
+    seeds: Seeds = None,
+    episodes: Episodes = None,
     workers: Workers = 2,
     threads: Threads = 1,
     ray: Ray = None,
@@ -77,12 +101,12 @@ def run(
     """Train and evaluate what an experiment asks for; the same command goes on where it was interrupted."""
     from rich.live import Live
 
-    from dream_agents.experiments import Engine, status_of
+    from dream_agents.experiments import Engine, narrowed, status_of
 
-    experiment = _read(spec, scale, frames)
+    experiment = narrowed(_read(spec, scale, frames), tasks or (), agents or (), seeds or (), episodes)
     folder = out if out != Path() else Path("experiments") / experiment.name
     for change in experiment.changes:
-        say(f"--scale {scale}: {change}")
+        say(f"changed: {change}")
     engine = Engine(experiment, folder, workers, threads)
     _check_options(engine.jobs)
     with Live(console=console, auto_refresh=False, transient=not console.is_terminal) as live:
@@ -118,6 +142,14 @@ def status(folder: Folder) -> None:
 
     experiment = experiment_in(folder)
     console.print(_table(status_of(jobs_of(experiment, folder), folder)))
+
+
+@app.command()
+def report(folder: Folder, published: PublishedFiles = None, films: Films = True) -> None:
+    """Write one page with tables, curves, aggregates and films, and the same as PNG, CSV and Markdown."""
+    from dream_agents.experiments.report import write_report
+
+    say(f"report: {write_report(folder, published or (), films)}")
 
 
 def _read(spec: str, scale: str, frames: int | None) -> Experiment:

@@ -15,6 +15,7 @@ from dream_agents.evaluation.model_comparison import ModelComparison
 from dream_agents.evaluation.record import EvaluationRecord
 from dream_agents.evaluation.report import results_table, write_results
 from dream_agents.evaluation.result import EvaluationResult, bootstrap_interval
+from dream_agents.evaluation.seeds import over_seeds, read_seeds
 from dream_agents.evaluation.settings import EvaluationSettings
 from dream_agents.evaluation.tradeoff import plot_tradeoff
 from dream_agents.evaluation.video import VideoUnavailableError, record_video
@@ -32,10 +33,12 @@ __all__ = [
     "compare",
     "evaluate",
     "make_evaluation_env",
+    "over_seeds",
     "plot_learning_curve",
     "plot_tradeoff",
     "read_own_curve",
     "read_published_curves",
+    "read_seeds",
     "record_video",
     "results_table",
     "write_json",

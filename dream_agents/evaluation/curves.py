@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from dream_agents.runs.folder import EPISODES, EVALUATIONS
 from dream_agents.wrappers import resolve
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_MARKERS = "osD^vPX"
 
 
 @dataclass(frozen=True)
@@ -31,7 +37,14 @@ class Curve:
     label: str
 
 
-def read_own_curve(path: str | Path, label: str | None = None, window: int = 10) -> Curve:
+def read_own_curve(
+    path: str | Path,
+    label: str | None = None,
+    window: int = 10,
+    *,
+    success: bool = False,
+    evaluations: bool = True,
+) -> Curve:
     """Read a run's ``evaluations.csv`` (mean and standard deviation over episodes) or ``episodes.csv``.
 
     Returns of training episodes are averaged over the last ``window`` ones; the spread is theirs.
@@ -39,13 +52,22 @@ def read_own_curve(path: str | Path, label: str | None = None, window: int = 10)
     :param path: the file, or a run's folder, where evaluations are preferred
     :param label: for the legend; by default the folder's name
     :param window: training episodes that are averaged
+    :param success: the rate of success of evaluations instead of the return
+    :param evaluations: False reads training episodes of a folder even where there are evaluations
     :raises FileNotFoundError: if a folder has neither file
-    :raises ValueError: if the file has other columns, or no rows
+    :raises ValueError: if the file has other columns, or no rows, or rates of success are asked for and it has none
     """
-    path = _own_file(Path(path))
+    path = _own_file(Path(path), evaluations)
     rows = _read(path)
     label = label or path.parent.name
     frames = _column(path, rows, "frames")
+    if success:
+        if not rows[0].get("success_rate"):
+            raise ValueError(
+                f"{path} has no rates of success: evaluations of tasks that say whether an episode was successful have"
+            )
+        rate = _column(path, rows, "success_rate")
+        return Curve(frames, rate, rate, rate, label)
     if "mean" in rows[0]:
         mean, std = _column(path, rows, "mean"), _column(path, rows, "std")
         return Curve(frames, mean, mean - std, mean + std, label)
@@ -94,43 +116,97 @@ def _published_curve(path: Path, method: str, rows: list[dict[str, str]]) -> Cur
 
 
 def plot_learning_curve(
-    own: Mapping[str, str | Path], out: str | Path, task: str, published: str | Path | None = None
+    own: Mapping[str, str | Path | Sequence[str | Path]],
+    out: str | Path,
+    task: str,
+    published: str | Path | None = None,
+    *,
+    success: bool = False,
 ) -> None:
-    """Draw one's own learning curves over frames, and published ones with them.
+    """Draw one's own learning curves over frames, and published ones as markers.
 
-    :param own: files or run folders (see :func:`read_own_curve`) by their labels
+    :param own: files or run folders (see :func:`read_own_curve`) by their labels; several are an agent's seeds
     :param out: the picture, in any format that matplotlib writes
     :param task: the environment, for the title and to find the published curve
     :param published: file of published results (see :func:`read_published_curves`)
-    :raises ValueError: if there is nothing to draw
+    :param success: rates of success instead of returns
+    :raises ValueError: if there is nothing to draw, or rates of success are to be drawn with published returns
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    curves = [read_own_curve(path, label) for label, path in own.items()]
+    from dream_agents.evaluation.seeds import read_seeds
+
+    if success and published is not None:
+        raise ValueError("published files hold returns; draw rates of success without them")
+    curves = [
+        read_seeds([paths] if isinstance(paths, str | Path) else paths, label, success=success)
+        for label, paths in own.items()
+    ]
     references = read_published_curves(published, task) if published is not None else []
     if not curves and not references:
         raise ValueError("there is no curve to draw")
-    end = max(curve.frames[-1] for curve in curves or references)
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    styled = [*((curve, "--") for curve in references), *((curve, "-") for curve in curves)]
-    for curve, style in styled:
-        (line,) = axes.plot(curve.frames, curve.mean, style, label=curve.label)
-        axes.fill_between(curve.frames, curve.low, curve.high, alpha=0.2, color=line.get_color(), linewidth=0)
-    axes.set(title=task, xlabel="environment frames", ylabel="return", xlim=(0, 1.02 * end))
-    axes.legend(frameon=False)
-    axes.grid(alpha=0.3)
+    draw_curves(axes, curves, references)
+    axes.set(title=task, xlabel="environment frames", ylabel="rate of success" if success else "return")
     Path(out).parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(out, dpi=150)
 
 
-def _own_file(path: Path) -> Path:
+def draw_curves(axes: Axes, curves: Sequence[Curve], references: Sequence[Curve] = ()) -> None:
+    """Draw curves as lines with their spread, and references as markers: between these nobody measured.
+
+    :param axes: matplotlib's
+    :param curves: lines
+    :param references: markers, drawn as far as the curves go
+    """
+    end = max(curve.frames[-1] for curve in curves or references)
+    for i, curve in enumerate(references):
+        shown = curve.frames <= 1.02 * end
+        spread = np.abs(np.stack([curve.mean - curve.low, curve.high - curve.mean]))[:, shown]
+        axes.errorbar(
+            curve.frames[shown],
+            curve.mean[shown],
+            yerr=spread,
+            fmt=_MARKERS[i % len(_MARKERS)],
+            markersize=4,
+            alpha=0.7,
+            elinewidth=0.8,
+            linestyle="none",
+            label=curve.label,
+        )
+    for curve in curves:
+        (line,) = axes.plot(
+            curve.frames, curve.mean, label=curve.label, marker="." if len(curve.frames) == 1 else ""
+        )
+        axes.fill_between(curve.frames, curve.low, curve.high, alpha=0.2, color=line.get_color(), linewidth=0)
+    axes.set_xlim(0, 1.02 * max(end, 1))
+    axes.legend(frameon=False)
+    axes.grid(alpha=0.3)
+
+
+def has_evaluations(path: str | Path) -> bool:
+    """Whether a run's folder, or a file, has evaluations made on the way.
+
+    :param path: a run's folder, or one of its files
+    """
+    path = Path(path)
+    if path.is_dir():
+        path = path / EVALUATIONS
+    if path.name != EVALUATIONS or not path.is_file():
+        return False
+    with path.open(encoding="utf-8") as file:
+        return len(file.readlines()) > 1
+
+
+def _own_file(path: Path, evaluations: bool) -> Path:
     """Return the file itself, or a run's evaluations, or its episodes where it was never evaluated."""
     if not path.is_dir():
         return path
-    files = [path / name for name in (EVALUATIONS, EPISODES) if (path / name).is_file()]
+    names = (EVALUATIONS, EPISODES) if evaluations else (EPISODES,)
+    files = [path / name for name in names if (path / name).is_file()]
     if not files:
         raise FileNotFoundError(f"{path} has no {EVALUATIONS} or {EPISODES}; is it the folder of a run?")
     with files[0].open(encoding="utf-8") as file:

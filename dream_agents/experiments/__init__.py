@@ -7,6 +7,7 @@ A file says what is trained and evaluated (:class:`Experiment`); :class:`Engine`
 from dream_agents.experiments.catalog import find_experiment, packaged_experiments
 from dream_agents.experiments.engine import Engine
 from dream_agents.experiments.jobs import Job, jobs_of
+from dream_agents.experiments.narrowing import narrowed
 from dream_agents.experiments.results import Row, collect, write_results
 from dream_agents.experiments.spec import Experiment, read_experiment
 from dream_agents.experiments.status import RunStatus, status_of
@@ -20,6 +21,7 @@ __all__ = [
     "collect",
     "find_experiment",
     "jobs_of",
+    "narrowed",
     "packaged_experiments",
     "read_experiment",
     "status_of",

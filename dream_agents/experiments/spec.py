@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import itertools
 import sys
 from collections.abc import Iterator, Mapping
@@ -206,7 +207,7 @@ def _agents(key: str, given: Any, changes: Mapping[str, Any]) -> Iterator[AgentV
     where = f"agents.{key}"
     given = dict(_as_table(given, where))
     options = {**_table(given, "options"), **(_table(dict(changes), "options") if "agent" in given else {})}
-    if "model_size" in changes and "agent" in given:
+    if "model_size" in changes and _has_sizes(given.get("agent")):
         given["model_size"] = changes["model_size"]
     given.pop("options", None)
     if ("agent" in given) == ("model" in given):
@@ -215,6 +216,16 @@ def _agents(key: str, given: Any, changes: Mapping[str, Any]) -> Iterator[AgentV
         )
     for suffix, chosen in _combinations(options):
         yield _make(AgentVariant, where, given, {"name": f"{key}{suffix}", "options": chosen})
+
+
+def _has_sizes(agent: Any) -> bool:
+    """Whether an agent's networks come in sizes, which those without a world model do not."""
+    from dream_agents.registry import agents
+
+    if agent not in agents.names():
+        return False
+    classes = [kind for kind in agents.get(agent).__mro__ if "__init__" in vars(kind)]
+    return any("model_size" in inspect.signature(kind.__init__).parameters for kind in classes)
 
 
 def _planners(key: str, given: Any) -> Iterator[PlannerVariant]:

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from dream_agents.evaluation import plot_learning_curve, read_own_curve, read_published_curves
+from dream_agents.evaluation import plot_learning_curve, read_own_curve, read_published_curves, read_seeds
 
 PUBLISHED = """task,env_step,seed,return,success
 walker-walk,0,1,10,
@@ -110,10 +110,60 @@ def test_picture_has_own_and_published_curves_over_frames(run, published, tmp_pa
     (axes,) = drawn[0].axes
     assert axes.get_xlabel() == "environment frames"
     labels = [text.get_text() for text in axes.get_legend().get_texts()]
-    assert labels == ["tdmpc2, published (2 seeds, worst to best)", "mine (while learning)"]
-    assert axes.get_lines()[1].get_xdata()[-1] == 20_000
+    assert sorted(labels) == ["mine (while learning)", "tdmpc2, published (2 seeds, worst to best)"]
+    assert axes.get_lines()[-1].get_xdata()[-1] == 20_000
 
 
 def test_nothing_to_draw_is_refused(tmp_path):
     with pytest.raises(ValueError, match="no curve"):
         plot_learning_curve({}, tmp_path / "curve.png", "walker-walk")
+
+
+def seeds(tmp_path, offsets, evaluated=True):
+    runs = []
+    for seed, offset in enumerate(offsets):
+        run = tmp_path / f"seed{seed}"
+        run.mkdir()
+        rows = [f"{i},{1000 * i},{100 * i},500,1.5" for i in range(1, 4)]
+        (run / "episodes.csv").write_text("\n".join(["decisions,frames,return,length,seconds", *rows]) + "\n")
+        if evaluated:
+            evaluate_run(run, *(f"{i},{1000 * i},dream,{100 * i + offset},5,10,{0.1 * i}" for i in (1, 2, 3)))
+        runs.append(run)
+    return runs
+
+
+def test_seeds_are_one_curve_with_an_interval_of_their_mean(tmp_path):
+    curve = read_seeds(seeds(tmp_path, [-10, 0, 10]), "mine")
+    assert curve.frames.tolist() == [1000, 2000, 3000]
+    assert curve.mean.tolist() == [100, 200, 300]
+    assert curve.high - curve.mean == pytest.approx(4.303 * 10 / np.sqrt(3))
+    assert curve.label == "mine, 3 seeds"
+
+
+def test_rates_of_success_over_seeds(tmp_path):
+    success = read_seeds(seeds(tmp_path, [0, 0]), "mine", success=True)
+    assert success.mean == pytest.approx([0.1, 0.2, 0.3])
+
+
+def test_a_line_never_has_evaluations_and_training_episodes(tmp_path):
+    runs = seeds(tmp_path, [500, 500])
+    (runs[1] / "evaluations.csv").unlink()
+    curve = read_seeds(runs, "mine")
+    assert curve.mean[0] == 100  # the training episode's of both
+    assert curve.label == "mine (while learning), 2 seeds"
+
+
+def test_rates_of_success_that_there_are_none_of_are_refused(run):
+    evaluate_run(run, "5000,10000,dream,700,50,10,")
+    with pytest.raises(ValueError, match="no rates of success"):
+        read_own_curve(run, success=True)
+
+
+def test_published_results_are_markers_without_a_line(run, published, tmp_path, monkeypatch):
+    from matplotlib.figure import Figure
+
+    drawn = []
+    monkeypatch.setattr(Figure, "savefig", lambda self, *a, **k: drawn.append(self))
+    plot_learning_curve({"mine": run}, tmp_path / "curve.png", "walker-walk", published)
+    lines = [line for line in drawn[0].axes[0].get_lines() if line.get_marker() == "o"]
+    assert [line.get_linestyle() for line in lines] == ["None"]

@@ -1,0 +1,63 @@
+"""Section D of the paper in a report (Figs. 13 to 15)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from dream_agents.analysis import (
+    gradients_of_agents,
+    plot_esnr,
+    plot_gradients,
+    plot_returns,
+    returns_over_training,
+    write_rows,
+)
+from dream_agents.analysis.returns import with_world_model
+from dream_agents.experiments.report.content import Content
+from dream_agents.experiments.report.page import Picture
+from dream_agents.runs import load_model
+
+_TITLES = {
+    "gradients": "Size and variance of the planners' gradients over horizons",
+    "esnr": "Signal-to-noise ratio of the planners' gradients over horizons",
+    "returns": "Predicted against obtained returns over training",
+}
+
+
+def analysis_pictures(content: Content, kind: str) -> list[Picture | str]:
+    """Pictures of an analysis of the runs that are finished; rows and pictures are kept in the folder ``analysis``.
+
+    :param content: of the experiment
+    :param kind: ``"gradients"`` (Figs. 13 and 14) or ``"returns"`` (Fig. 15)
+    :raises ValueError: for another kind
+    """
+    analyses: dict[str, Callable[[Content, Path], list[str]]] = {"gradients": _gradients, "returns": _returns}
+    if kind not in analyses:
+        raise ValueError(f"report.analysis.kind = {kind!r}: choose from {', '.join(analyses)}")
+    jobs = [job for job in content.jobs if job.is_trained()]
+    if len(jobs) < len(content.jobs):
+        return [f"{len(jobs)} of {len(content.jobs)} runs are finished; the analysis waits for all of them."]
+    folder = content.folder / "analysis"
+    folder.mkdir(exist_ok=True)
+    names = analyses[kind](content, folder)
+    return [Picture(name, _TITLES[name], (folder / f"{name}.png").read_bytes()) for name in names]
+
+
+def _gradients(content: Content, folder: Path) -> list[str]:
+    names = ["gradients", "esnr"]
+    if not all((folder / f"{name}.png").is_file() for name in names):
+        agents = {job.name: with_world_model(load_model(job.source), job.source) for job in content.jobs}
+        rows = gradients_of_agents(agents)
+        write_rows(folder / "gradients.csv", rows)
+        plot_gradients(rows, folder / "gradients.png")
+        plot_esnr(rows, folder / "esnr.png")
+    return names
+
+
+def _returns(content: Content, folder: Path) -> list[str]:
+    if not (folder / "returns.png").is_file():
+        rows = [row for job in content.jobs for row in returns_over_training(job.source, model=job.name)]
+        write_rows(folder / "returns.csv", rows)
+        plot_returns(rows, folder / "returns.png")
+    return ["returns"]

@@ -1,0 +1,151 @@
+"""Tables in the paper's form, as CSV, Markdown and HTML."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import html
+import io
+from collections.abc import Sequence
+
+import numpy as np
+
+from dream_agents.experiments.report.aggregates import Aggregate
+from dream_agents.experiments.report.content import Content, short
+from dream_agents.experiments.report.scores import metric_of
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """A table of texts.
+
+    :param name: of its files
+    :param title: its heading
+    :param columns: headings
+    :param rows: texts, as many in each as there are columns
+    :param note: what the numbers are
+    """
+
+    name: str
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    note: str = ""
+
+    def csv(self) -> str:
+        """The table as CSV."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerows([self.columns, *self.rows])
+        return text.getvalue()
+
+    def markdown(self) -> str:
+        """The table in Markdown."""
+        lines = [self.columns, ["---"] * len(self.columns), *self.rows]
+        body = "\n".join(
+            "| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines
+        )
+        return f"{body}\n\n{self.note}\n" if self.note else body + "\n"
+
+    def html(self) -> str:
+        """The table in HTML; wide ones scroll."""
+        head = "".join(f"<th>{html.escape(name)}</th>" for name in self.columns)
+        body = "".join(
+            "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in self.rows
+        )
+        note = f"<p class=note>{html.escape(self.note)}</p>" if self.note else ""
+        return (
+            f'<div class=scroll><table id="{self.name}"><thead><tr>{head}</tr></thead><tbody>{body}</tbody>'
+            f"</table></div>{note}"
+        )
+
+
+def results_tables(content: Content) -> list[Table]:
+    """Mean and standard deviation over seeds for each task and method, and the published ones, if there are any."""
+    metric = content.option("table", "metric")
+    labels = [method.label for method in content.methods]
+    rows: list[list[str]] = []
+    means: dict[str, list[float]] = {label: [] for label in labels}
+    for task in content.experiment.tasks:
+        kind = metric or metric_of(task)
+        row = [short(task)]
+        for method in content.methods:
+            values = content.results(method, task, kind)
+            row.append(_cell(values.mean(), values.std(), kind) if len(values) else "")
+            if len(values):
+                means[method.label].append(float(values.mean()))
+        rows.append(row)
+    kinds = {metric or metric_of(task) for task in content.experiment.tasks}
+    if len(rows) > 1 and len(kinds) == 1:
+        rows.append(_mean_row(labels, means, len(rows), kinds.pop()))
+    tables = [Table("results", "Results", ["task", *labels], rows, _note(content, metric))]
+    published = _published_table(content, metric)
+    return [*tables, published] if published else tables
+
+
+def _published_table(content: Content, metric: str | None) -> Table | None:
+    labels = [method.label for method in content.methods]
+    labels = [label for label in labels if any(p.method == label for p in content.published)]
+    labels += [p.method for p in content.published if p.method not in labels]
+    if not labels:
+        return None
+    rows: list[list[str]] = []
+    means: dict[str, list[float]] = {label: [] for label in labels}
+    for task in content.experiment.tasks:
+        found = {label: content.published_result(label, task) for label in labels}
+        if not any(found.values()):
+            continue
+        row = [short(task)]
+        for label, result in found.items():
+            row.append("" if result is None else _cell(*result, metric or metric_of(task)))
+            if result is not None:
+                means[label].append(result[0])
+        rows.append(row)
+    kinds = {metric or metric_of(task) for task in content.experiment.tasks}
+    if len(rows) > 1 and len(kinds) == 1:
+        rows.append(_mean_row(labels, means, len(rows), kinds.pop()))
+    sources = "; ".join(dict.fromkeys(p.source for p in content.published))
+    return Table("published", "Published results", ["task", *labels], rows, f"From {sources}.")
+
+
+def _mean_row(labels: Sequence[str], means: dict[str, list[float]], count: int, kind: str) -> list[str]:
+    """Mean and standard deviation over tasks, of methods that have all."""
+    row = ["mean over tasks"]
+    for label in labels:
+        values = np.array(means[label])
+        row.append(_cell(values.mean(), values.std(), kind) if len(values) == count else "")
+    return row
+
+
+def aggregate_table(aggregates: Sequence[Aggregate], name: str, title: str, note: str) -> Table:
+    """Numbers with intervals, a row a method."""
+    metrics = list(dict.fromkeys(a.metric for a in aggregates))
+    methods = list(dict.fromkeys(a.method for a in aggregates))
+    found = {(a.method, a.metric): a for a in aggregates}
+    rows = []
+    for method in methods:
+        numbers = [found.get((method, metric)) for metric in metrics]
+        rows.append(
+            [method, *("" if a is None else f"{a.value:.3f} ({a.low:.3f} to {a.high:.3f})" for a in numbers)]
+        )
+    return Table(name, title, ["method", *metrics], rows, note)
+
+
+def _cell(mean: float, std: float, metric: str) -> str:
+    digits = 0 if metric == "return" else 2
+    return f"{mean:.{digits}f} ± {std:.{digits}f}" + (" ms" if metric == "ms" else "")
+
+
+def _note(content: Content, metric: str | None) -> str:
+    evaluation = content.experiment.evaluation
+    if metric == "ms":
+        return (
+            "Milliseconds of a decision, the median of an evaluation; mean and standard deviation over seeds. "
+            "Measured on the machine below."
+        )
+    kinds = {metric_of(task) for task in content.experiment.tasks}
+    said = {"return": "returns", "success": "rates of success"}
+    return (
+        f"Mean {' and '.join(said[kind] for kind in sorted(kinds))} of {evaluation.episodes} episodes; mean and "
+        "standard deviation over seeds, in the last row over tasks. Empty: not evaluated yet."
+    )
