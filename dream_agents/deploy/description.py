@@ -102,14 +102,10 @@ def _digest(file: Any) -> str:
 
 def arrays(entries: list[dict[str, Any]]) -> list[Array]:
     """Inputs or outputs of a description."""
-    known = Array.__dataclass_fields__
-    return [
-        Array(
-            **{
-                key: tuple(value) if isinstance(value, list) else value
-                for key, value in entry.items()
-                if key in known
-            }
-        )
-        for entry in entries
-    ]
+    return [Array(**_known(entry)) for entry in entries]
+
+
+def _known(entry: dict[str, Any]) -> dict[str, Any]:
+    """What this version knows of an entry, lists as tuples."""
+    known = {name: value for name, value in entry.items() if name in Array.__dataclass_fields__}
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in known.items()}
