@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
 import numpy as np
@@ -26,6 +26,9 @@ from dream_agents.agents.task import TrainingTask, check_normalization, check_ob
 from dream_agents.registry import UnknownNameError
 from dream_agents.wrappers import ActionScale, task_info
 from dream_agents.wrappers.make import EnvLike
+
+if TYPE_CHECKING:
+    from dream_agents.export.program import Actor
 
 #: Keywords by preset; "paper" is what Dream-MPC's paper takes from github.com/denisyarats/pytorch_sac, and has its
 #: networks and its update.
@@ -234,6 +237,28 @@ class SAC(SavedAgent, PublishedUpdates, stable_baselines3.SAC):
             observation = batch if vectorized else batch[0]
         actions, state = super().predict(observation, state, episode_start, deterministic)
         return self.scale.for_env(self.scale.inside(actions)), state
+
+    def _exported_actor(self, deterministic: bool) -> Actor:
+        from dream_agents.export.errors import ExportError
+        from dream_agents.export.program import GaussianActor
+
+        if not deterministic:
+            raise ExportError(
+                "deterministic=False: SAC's exploration can't be exported, since PyTorch draws it from the global "
+                "generator; export the mean, which acts best"
+            )
+        return GaussianActor(self.actor)
+
+    def _obs_shape(self) -> tuple[int, ...]:
+        from dream_agents.export.errors import ExportError
+
+        space = self.observation_space
+        if not isinstance(space, gym.spaces.Box):
+            raise ExportError(
+                f"SAC on observations of {space} can't be exported: its networks see the parts, not one vector; "
+                "flatten them with gymnasium.wrappers.FlattenObservation before training"
+            )
+        return ObservationEncoding(space, self.native_observation_space).shape
 
     def _is_native(self, observation: Any) -> bool:
         """Whether it may be what the environment itself observes, where the agent's is that as a vector."""

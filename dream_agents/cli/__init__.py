@@ -18,6 +18,7 @@ from dream_agents.cli import (
     envs,
     eval,
     experiment,
+    export,
     planners,
     plot,
     setup,
@@ -86,6 +87,7 @@ def options(debug: Debug = False, version: Version = False) -> None:
 _COMMANDS = (
     train.train,
     eval.eval,
+    export.export,
     demo.demo,
     envs.envs,
     planners.planners,

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -52,7 +53,7 @@ def write_onnx(program: Program, path: Path, id: str) -> None:
                 input_names=list(program.inputs),
                 output_names=list(program.outputs),
                 opset_version=OPSET,
-                optimize=True,
+                optimize=False,
                 verbose=False,
             )
         except torch.onnx.errors.OnnxExporterError as error:
@@ -61,10 +62,31 @@ def write_onnx(program: Program, path: Path, id: str) -> None:
             )
             raise ExportError(f"ONNX has no translation of this decision: {reason}") from error
     assert found is not None
+    _simplify(found.model)
     found.model.metadata_props[ID] = id
     unfinished = path.with_name(f".{path.name}.unfinished")
     found.save(str(unfinished), external_data=False)
     os.replace(unfinished, path)
+
+
+def _simplify(model: Any) -> None:
+    """Leave out what a graph does twice or for nothing.
+
+    The exporter's own optimisation also searches for patterns that are not here, which takes most of its time.
+    """
+    import onnx_ir.passes.common as passes
+    from onnxscript import optimizer
+
+    optimizer.fold_constants(model)
+    for one in (
+        passes.LiftConstantsToInitializersPass,
+        passes.DeduplicateInitializersPass,
+        passes.IdentityEliminationPass,
+        passes.CommonSubexpressionEliminationPass,
+        passes.CommonSubexpressionEliminationPass,  # what the first one made equal
+        passes.RemoveUnusedNodesPass,
+    ):
+        one()(model)
 
 
 def write_pt2(program: Program, path: Path, id: str) -> None:

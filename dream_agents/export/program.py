@@ -10,6 +10,7 @@ from typing import Protocol
 import gymnasium as gym
 import numpy as np
 import torch
+import torch.nn as nn
 from torch import Tensor
 from torch.fx.experimental.proxy_tensor import make_fx
 
@@ -81,6 +82,29 @@ class PlanningActor:
             plan, new = decide(model, obs, counted, episode_start, planner, self.deterministic, generator)
         del new["decision"]
         return plan.action, new
+
+
+class GaussianActor:
+    """The mean of a policy of Stable-Baselines3's SAC, squashed by tanh.
+
+    :param actor: SAC's ``policy.actor``; it is copied to the CPU
+    """
+
+    def __init__(self, actor: nn.Module):
+        self.actor = copy.deepcopy(actor).cpu().eval()
+        self.name = "SAC's policy"
+
+    def initial_memory(self, batch_size: int) -> Memory:
+        """Nothing is remembered."""
+        return {}
+
+    def act(
+        self, obs: Tensor, memory: Memory, episode_start: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, Memory]:
+        """Ask the actor; nothing is drawn."""
+        with torch.no_grad():
+            mean, *_ = self.actor.get_action_dist_params(obs)  # type: ignore[operator]
+        return torch.tanh(mean), {}
 
 
 @dataclass
