@@ -40,7 +40,7 @@ def write_rows(path: str | Path, rows: Sequence[Any]) -> None:
 def plot_gradients(rows: Sequence[GradientRow], out: str | Path) -> None:
     """Draw size and variance of planners' gradients over horizons (Fig. 13), a column for each planner.
 
-    Lines are means over models, areas their standard deviation.
+    Lines are means over models, areas their standard deviation, below the mean no lower than the smallest.
 
     :param rows: of any models and planners
     :param out: the picture, in any format that matplotlib writes
@@ -54,14 +54,14 @@ def plot_gradients(rows: Sequence[GradientRow], out: str | Path) -> None:
         _draw_over_horizons(grid[1, column], rows, planner, lambda row: row.variance)
         grid[0, column].set_title(planner)
     grid[0, 0].set_ylabel("norm of the gradient")
-    grid[1, 0].set_ylabel("variance, summed over components")
+    grid[1, 0].set_ylabel("variance of the gradient")
     _finish(figure, "horizon", out)
 
 
 def plot_esnr(rows: Sequence[GradientRow], out: str | Path) -> None:
     """Draw the expected signal-to-noise ratio (Eq. 17) over horizons (Fig. 14), a panel for each planner.
 
-    Lines are means over models, areas their standard deviation; the dotted line is what gradients without any signal
+    Lines and areas are as in :func:`plot_gradients`; the dotted line is what gradients without any signal
     have, 1 / samples.
 
     :param rows: of any models and planners
@@ -125,7 +125,10 @@ def _draw_over_horizons(
     axes: Axes, rows: Sequence[GradientRow], planner: str, value: Callable[[GradientRow], float]
 ) -> None:
     """Draw one figure of a planner's gradients, a line for each kind of dynamics, on a logarithmic axis."""
+    from matplotlib.ticker import MaxNLocator
+
     axes.set_yscale("log")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.3)
     for dynamics in dict.fromkeys(row.dynamics for row in rows):
         chosen = [row for row in rows if (row.planner, row.dynamics) == (planner, dynamics)]
@@ -138,11 +141,13 @@ def _draw_over_horizons(
 def _draw_band(
     axes: Axes, x: Sequence[int], values: Sequence[Sequence[float]], color: str, marker: str, label: str
 ) -> None:
-    """Draw means of ``values`` over ``x``, and their standard deviation where there are several."""
+    """Draw means of ``values`` over ``x``, and where there are several their standard deviation."""
     mean, std = np.array([np.mean(v) for v in values]), np.array([np.std(v) for v in values])
     axes.plot(x, mean, color=color, marker=marker, markersize=4, label=label)
     if any(len(found) > 1 for found in values):
-        axes.fill_between(x, mean - std, mean + std, color=color, alpha=0.2, linewidth=0)
+        # No lower than what was seen: on a logarithmic axis a deviation above the mean would have no end.
+        low = np.maximum(mean - std, [np.min(v) for v in values])
+        axes.fill_between(x, low, mean + std, color=color, alpha=0.2, linewidth=0)
 
 
 def _by_frames(rows: Sequence[ReturnRow]) -> tuple[list[int], list[list[list[ReturnRow]]]]:
