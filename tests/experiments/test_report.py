@@ -321,10 +321,21 @@ def command(*words):
 
 @pytest.mark.slow
 def test_the_papers_table_8_by_one_command(tmp_path):
-    """The packaged experiment on a task of its eight, with frames cut to seconds."""
+    """The packaged experiment on a task of its eight and two of its agents, with frames cut to seconds."""
     pytest.importorskip("rliable", reason="needs the extra report")
     out = tmp_path / "F"
-    cut = ["--frames", 200, "--tasks", "dmc_acrobot-swingup-v0", "--episodes", 1]
+    cut = [
+        "--frames",
+        200,
+        "--tasks",
+        "dmc_acrobot-swingup-v0",
+        "--episodes",
+        1,
+        "--agents",
+        "sac",
+        "--agents",
+        "bmpc",
+    ]
     done = command("run", "paper/table-8", "--scale", "cpu", *cut, "--out", out)
     assert done.returncode == 0, done.stdout + done.stderr
     done = command("report", out)
