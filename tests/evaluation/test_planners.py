@@ -23,7 +23,8 @@ def test_own_name_means_the_own_planner(dreamer):
     own = dreamer.planner
     assert evaluate(dreamer, planner="dream", episodes=1).planner_options["candidates"] == 2
     policy, dream = compare(dreamer, ["policy", "dream"], episodes=1)
-    assert (policy.planner_options, dream.planner_options["candidates"]) == ({}, 2)
+    assert policy.planner_options == {"exploration_std": 0.0}
+    assert dream.planner_options["candidates"] == 2
     with acting_with(dreamer, "dream"):
         assert dreamer.planner is own
     assert dreamer.planner is own
