@@ -8,11 +8,13 @@ import torch
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 
+# Readline, which pytest loads, tells pytest-xdist's workers of a terminal with 80 columns, where there is none.
+for name in ("COLUMNS", "LINES"):
+    os.environ.pop(name, None)
+
 
 def pytest_configure() -> None:
     torch.set_num_threads(1)  # sums in a fixed order, and small networks are fastest so
-    for name in ("COLUMNS", "LINES"):  # readline, which pytest loads, gives pytest-xdist's workers 80 and 24
-        os.environ.pop(name, None)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
