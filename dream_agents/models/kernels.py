@@ -48,6 +48,8 @@ def is_tracing() -> bool:
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """``x @ weight.T + bias`` for ``x [..., in]``, ``weight [out, in]``, ``bias [out]``."""
+    if torch.compiler.is_dynamo_compiling():
+        return _compiled_linear(x, weight, bias)
     if not _takes_onednn(x, weight):
         return F.linear(x, weight, bias)
     # oneDNN takes a hundred times as long for the gradient where rows are parts of longer ones.
@@ -116,6 +118,46 @@ class _Linear(torch.autograd.Function):
             onednn_product(grad.t(), x.t()) if ctx.needs_input_grad[1] else None,
             grad.sum(0) if ctx.needs_input_grad[2] else None,
         )
+
+
+def _compiled_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """:func:`linear` within a function that ``torch.compile`` compiles."""
+    takes_product = (
+        x.is_cpu
+        and x.dtype == weight.dtype == torch.float32
+        and not torch.is_autocast_enabled("cpu")
+        and x.numel() * len(weight) >= _FEW_PRODUCTS
+    )
+    if not takes_product:
+        return F.linear(x, weight, bias)
+    return compiled_product(x.reshape(-1, x.shape[-1]), weight, bias).view(*x.shape[:-1], -1)
+
+
+@torch.library.custom_op("dream_agents::product", mutates_args=())
+def compiled_product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """:func:`onednn_product` as one operator, which ``torch.compile`` leaves as it is; it would take MKL's."""
+    return onednn_product(x, weight, bias) if _onednn_works() else F.linear(x, weight, bias)
+
+
+@compiled_product.register_fake
+def _(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    return x.new_empty(len(x), len(weight))
+
+
+def _keep_factors(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor | None], output: Tensor) -> None:
+    ctx.save_for_backward(*inputs[:2])
+
+
+def _pull_product(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    x, weight = ctx.saved_tensors
+    return (
+        compiled_product(grad, weight.t(), None) if ctx.needs_input_grad[0] else None,
+        compiled_product(grad.t(), x.t(), None) if ctx.needs_input_grad[1] else None,
+        grad.sum(0) if ctx.needs_input_grad[2] else None,
+    )
+
+
+compiled_product.register_autograd(_pull_product, setup_context=_keep_factors)
 
 
 def _takes_onednn(x: Tensor, weight: Tensor) -> bool:

@@ -38,7 +38,11 @@ def drop_before_norm(x: Tensor, share: float) -> Tensor:
 
 
 def drop_from_each(parts: Sequence[Tensor], share: float) -> None:
-    """:func:`drop_before_norm` of ``torch.stack(parts)``: the same entries are drawn and zeroed."""
+    """:func:`drop_before_norm` of ``torch.stack(parts)``: the same entries are drawn and zeroed, unless compiled."""
+    if torch.compiler.is_compiling():  # which wants sizes that do not depend on what is drawn
+        for part in parts:
+            drop_before_norm(part, share)
+        return
     size = parts[0].numel()
     drawn = torch.randint(len(parts) * size, (round(share * len(parts) * size),), device=parts[0].device)
     for first, part in zip(range(0, len(parts) * size, size), parts, strict=True):
@@ -101,6 +105,13 @@ class EnsembleLinear(nn.Module):
             drop_from_each(outputs, self.dropout)
         norms = zip(outputs, self.ln.weight.unbind(), self.ln.bias.unbind(), strict=True)
         return [mish(F.layer_norm(x, x.shape[-1:], gain, offset)) for x, gain, offset in norms]
+
+
+def _products_one_by_one() -> bool:
+    """Whether one product a network is sooner on a CPU than all in one; not what torch.compile makes of bfloat16."""
+    if torch.compiler.is_dynamo_compiling():
+        return not torch.is_autocast_enabled("cpu")
+    return not torch.compiler.is_compiling()
 
 
 class EnsembleNorm(nn.Module):
@@ -173,7 +184,7 @@ class ValueEnsemble(nn.Sequential):
             for layer in self.layers:
                 chosen = [layer.forward_member(x, member) for x, member in zip(chosen, members, strict=True)]
             logits = torch.stack(chosen)
-        elif rows.is_cpu and not torch.compiler.is_compiling():
+        elif rows.is_cpu and _products_one_by_one():
             logits = self._one_by_one(rows)
         else:
             logits = self._batched(rows)
