@@ -80,6 +80,7 @@ class Job:
             eval_every=evaluation.every_frames // repeat,
             eval_episodes=evaluation.every_episodes,
             checkpoint_every=max(1, self.experiment.checkpoint_frames // repeat),
+            keep_checkpoints=self.experiment.keep_checkpoints,
             options=tuple(f"{name}={value}" for name, value in self.variant.options.items()),
         )
 
@@ -102,6 +103,7 @@ class Job:
             "eval_every",
             "eval_episodes",
             "checkpoint_every",
+            "keep_checkpoints",
         ):
             value = getattr(settings, name)
             if value is not None:

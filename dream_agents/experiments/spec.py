@@ -100,6 +100,7 @@ class Experiment:
     :param planners: by name
     :param evaluation: how trained agents are evaluated
     :param checkpoint_frames: frames between two checkpoints
+    :param keep_checkpoints: checkpoints of a run that are kept, the newest ones
     :param report: what the report shows; each part of it reads its own table
     :param published: published rows to show next to these
     :param changes: what a scale has changed, in words
@@ -117,6 +118,7 @@ class Experiment:
     )
     evaluation: Evaluation = Evaluation()
     checkpoint_frames: int = 50_000
+    keep_checkpoints: int = 2
     report: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     published: tuple[Mapping[str, Any], ...] = ()
     changes: tuple[str, ...] = ()
@@ -309,6 +311,7 @@ def _check(experiment: Experiment) -> None:
     for where, number in (
         ("frames", experiment.frames),
         ("checkpoint_frames", experiment.checkpoint_frames),
+        ("keep_checkpoints", experiment.keep_checkpoints),
         ("evaluation.episodes", experiment.evaluation.episodes),
         ("evaluation.every_episodes", experiment.evaluation.every_episodes),
     ):

@@ -346,3 +346,18 @@ def test_the_papers_table_8_by_one_command(tmp_path):
     with (out / "report" / "tables" / "results.csv").open() as file:
         (row,) = csv.DictReader(file)
     assert all(row.values())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("figure", "pictures"), [(13, {"gradients", "esnr"}), (15, {"returns"})])
+def test_section_d_of_the_paper_by_one_command(figure, pictures, tmp_path):
+    """The packaged experiments with frames cut to seconds, and one seed."""
+    pytest.importorskip("rliable", reason="needs the extra report")
+    out = tmp_path / "F"
+    cut = ["--frames", 1200, "--episodes", 1, "--seeds", 1]
+    done = command("run", f"paper/figure-{figure}", "--scale", "cpu", *cut, "--out", out)
+    assert done.returncode == 0, done.stdout + done.stderr
+    done = command("report", out, "--no-films")
+    assert done.returncode == 0, done.stdout + done.stderr
+    _, figures = check_page(out / "report" / "report.html", tmp_path)
+    assert pictures <= figures

@@ -14,6 +14,7 @@ from dream_agents.analysis import (
     write_rows,
 )
 from dream_agents.analysis.returns import with_world_model
+from dream_agents.evaluation import EvaluationSettings
 from dream_agents.experiments.report.content import Content
 from dream_agents.experiments.report.page import Picture
 from dream_agents.runs import load_model
@@ -57,7 +58,13 @@ def _gradients(content: Content, folder: Path) -> list[str]:
 
 def _returns(content: Content, folder: Path) -> list[str]:
     if not (folder / "returns.png").is_file():
-        rows = [row for job in content.jobs for row in returns_over_training(job.source, model=job.name)]
+        asked = content.experiment.evaluation
+        settings = EvaluationSettings(asked.episodes, asked.seed, asked.n_envs)
+        rows = [
+            row
+            for job in content.jobs
+            for row in returns_over_training(job.source, settings=settings, model=job.name)
+        ]
         write_rows(folder / "returns.csv", rows)
         plot_returns(rows, folder / "returns.png")
     return ["returns"]
