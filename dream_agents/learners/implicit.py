@@ -33,7 +33,7 @@ class ImplicitModelConfig:
     :param random_shift: pixels by which observed images are shifted at most, to augment them
     :param autocast: "bfloat16" runs the networks under autocast, BMPC's planning of replayed steps included; None in
         float32
-    :param compile: compile the losses with ``torch.compile``, which takes a minute at the start and needs a C++ compiler
+    :param compile: compile the losses with ``torch.compile``, which takes a minute at first and needs a C++ compiler
     """
 
     horizon: int = 3
