@@ -383,7 +383,9 @@ class TestPrecision:
         compiled = self.losses(noise, autocast=autocast, compile=True)
         for step in range(2):
             for name, value in eager[step].items():
-                assert compiled[step][name].item() == pytest.approx(value.item(), rel=tolerance, abs=1e-3), name
+                assert compiled[step][name].item() == pytest.approx(value.item(), rel=tolerance, abs=1e-3), (
+                    name
+                )
 
 
 class TestEnsembleOnACPU:
