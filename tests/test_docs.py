@@ -170,3 +170,16 @@ def test_environments_page_says_what_pixels_and_state_are(checkout: Path) -> Non
     env = make_env("dmc_reacher-easy-v0", obs_type="pixels+state")
     assert str(env.observation_space).replace("'", '"') == line.removeprefix("# ")
     env.close()
+
+
+def test_the_robot_pages_controller_acts(
+    checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(name, reason=f"exporting needs {name}: pip install 'dream-agents[export]'")
+    monkeypatch.chdir(tmp_path)
+    names: dict = {}
+    for block in blocks(checkout / "docs/deploy.md", "python"):
+        exec(block, names)
+    assert names["exported"].largest_difference < 1e-4
+    assert names["action"].shape == (1,) and abs(names["action"][0]) <= 1

@@ -71,7 +71,7 @@ class ExportingAgent(OffPolicyAlgorithm):
         :param observations: of them, on which actions are compared
         :param tolerance: largest difference of a component of an action, in units of half its range; None for 1e-4.
             Decisions may differ by more where ``predict`` itself moves by half of that when the observation changes by
-            a millionth: gradients, and choices between plans that are as good as equal, make rounding large
+            a hundred-thousandth: gradients, and choices between plans that are as good as equal, make rounding large
         :param card: what ``controller.json`` says of the model; None for what the agent knows of itself
         :raises ExportError: (a ``ValueError``) if the planner can't be exported, or the file differs from ``predict``,
             saying where

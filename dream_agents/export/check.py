@@ -16,10 +16,10 @@ from dream_agents.export.errors import ExportError
 
 #: largest difference of a component of an action, in units of half its range
 TOLERANCE = 1e-4
-#: How much of a larger difference ``predict`` itself has to make when an observation changes by a millionth: float32
-#: has seven digits, and a decision is hundreds of operations.
+#: How much of a larger difference ``predict`` itself has to make when an observation changes by a hundred-thousandth:
+#: float32 has seven digits, and a decision is hundreds of operations.
 SHARE = 0.5
-_NUDGE, _TRIALS = 2.0**-20, 32
+_NUDGE, _TRIALS = 2.0**-17, 32
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Differences:
     :param of_decisions: the largest difference of each
     :param places: where it is, in words
     :param rounding: for decisions that differ by more than the tolerance: how far ``predict`` itself moves when the
-        observation changes by a millionth
+        observation changes by a hundred-thousandth
     """
 
     of_decisions: np.ndarray
@@ -112,7 +112,7 @@ def _difference(action: np.ndarray, other: np.ndarray, half_range: np.ndarray) -
 
 
 def _rounding(decision: Decision, half_range: np.ndarray) -> float:
-    """How far ``predict`` moves when the observation's numbers change by a millionth, up or down."""
+    """How far ``predict`` moves when the observation's numbers change by a hundred-thousandth, up or down."""
     rng = np.random.default_rng(0)
     moved = [
         _difference(decision.again(_nudged(decision.observation, rng)), decision.action, half_range).max()
@@ -136,7 +136,7 @@ def check(path: Path, differences: Differences, tolerance: float) -> None:
     """Fail where a file does not decide as ``predict``.
 
     A difference above the tolerance is rounding only where ``predict`` itself moves by half of it when the observation
-    changes by a millionth: planners follow gradients, and choose between plans that may be as good as equal.
+    changes by a hundred-thousandth: planners follow gradients, and choose between plans that may be as good as equal.
 
     :raises ExportError: saying where it differs most
     """
