@@ -16,6 +16,7 @@ import torch
 from dream_agents.deploy.description import ID
 from dream_agents.export.errors import ExportError
 from dream_agents.export.program import Program
+from dream_agents.export.simplify import simplify
 
 #: formats and the endings of their files
 SUFFIXES = {"onnx": ".onnx", "pt2": ".pt2"}
@@ -62,31 +63,11 @@ def write_onnx(program: Program, path: Path, id: str) -> None:
             )
             raise ExportError(f"ONNX has no translation of this decision: {reason}") from error
     assert found is not None
-    _simplify(found.model)
+    simplify(found.model)
     found.model.metadata_props[ID] = id
     unfinished = path.with_name(f".{path.name}.unfinished")
     found.save(str(unfinished), external_data=False)
     os.replace(unfinished, path)
-
-
-def _simplify(model: Any) -> None:
-    """Leave out what a graph does twice or for nothing.
-
-    The exporter's own optimisation also searches for patterns that are not here, which takes most of its time.
-    """
-    import onnx_ir.passes.common as passes
-    from onnxscript import optimizer
-
-    optimizer.fold_constants(model)
-    for one in (
-        passes.LiftConstantsToInitializersPass,
-        passes.DeduplicateInitializersPass,
-        passes.IdentityEliminationPass,
-        passes.CommonSubexpressionEliminationPass,
-        passes.CommonSubexpressionEliminationPass,  # what the first one made equal
-        passes.RemoveUnusedNodesPass,
-    ):
-        one()(model)
 
 
 def write_pt2(program: Program, path: Path, id: str) -> None:

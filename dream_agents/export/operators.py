@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 
 aten = torch.ops.aten
+#: what exponents are limited to in :func:`mish`
+LARGEST_EXPONENT = 20.0
 
 
 def decompositions() -> dict[Any, Callable[..., Any]]:
@@ -20,6 +22,7 @@ def decompositions() -> dict[Any, Callable[..., Any]]:
         aten.sigmoid.default: sigmoid,
         aten.mish_backward.default: mish_backward,
         aten.native_layer_norm_backward.default: layer_norm_backward,
+        aten.nan_to_num.default: nan_to_num,
     }
 
 
@@ -41,28 +44,40 @@ def mish(x: Tensor) -> Tensor:
     """``x * tanh(softplus(x))``, by one exponential.
 
     With e = exp(x) and n = e (e + 2), tanh(softplus(x)) is n / (n + 2). ONNX Runtime's sigmoid has few right digits
-    where it is small, and its own Mish four times the error of this.
+    where it is small, and its own Mish four times the error of this and twenty times its time.
     """
-    _, n, share = _exponentials(x)
-    return x * (n * share)
+    _, _, share = _exponentials(x)
+    return x * share
 
 
 def mish_backward(gradient: Tensor, x: Tensor) -> Tensor:
-    """The gradient of :func:`mish`: t + 4 x e (e + 1) / (n + 2)^2; it shares the nodes up to ``share``."""
-    e, n, share = _exponentials(x)
-    return gradient * (n * share + (x * share) * ((4 * e * (e + 1)) * share))
+    """The gradient of :func:`mish`, with t = n / (n + 2): t + 2 (t - e / (n + 2)) (x - x t); it shares its nodes."""
+    e, beyond, share = _exponentials(x)
+    return gradient * (share + 2 * ((share - e / beyond) * (x - x * share)))
 
 
 def _exponentials(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """e = exp(x), n = e (e + 2), and 1 / (n + 2); above 20, where Mish is x, x counts as 20."""
-    e = x.clamp(max=20.0).exp()
+    """e = exp(x), n + 2, and t = n / (n + 2), with n = e (e + 2); above 20, where Mish is x, x counts as 20."""
+    e = x.clamp(max=LARGEST_EXPONENT).exp()
     n = e * (e + 2)
-    return e, n, 1 / (n + 2)
+    return e, n + 2, n / (n + 2)
 
 
 def sigmoid(x: Tensor) -> Tensor:
     """``1 / (1 + exp(-x))``, which keeps its digits where it is small; see :func:`mish`."""
     return 1 / (1 + (-x).exp())
+
+
+def nan_to_num(
+    x: Tensor, nan: float | None = None, posinf: float | None = None, neginf: float | None = None
+) -> Tensor:
+    """``torch.nan_to_num``; where all are replaced by 0 it takes three nodes instead of nine."""
+    if not nan and posinf == 0 and neginf == 0:
+        return torch.where(x.abs() <= torch.finfo(x.dtype).max, x, 0.0)
+    found = torch.where(x == x, x, nan or 0.0)
+    largest, least = torch.finfo(x.dtype).max, torch.finfo(x.dtype).min
+    found = torch.where(found > largest, largest if posinf is None else posinf, found)
+    return torch.where(found < least, least if neginf is None else neginf, found)
 
 
 def layer_norm_backward(
