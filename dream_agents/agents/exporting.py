@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import platform
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -20,7 +21,9 @@ from dream_agents.versions import package_versions
 from dream_agents.wrappers.make import EnvLike
 
 if TYPE_CHECKING:
-    from dream_agents.export.check import Decision
+    from stable_baselines3.common.policies import BasePolicy
+
+    from dream_agents.export.check import Decision, Nudge
     from dream_agents.export.program import Actor, Program
     from dream_agents.export.writing import Exported
     from dream_agents.planners import Planner
@@ -70,8 +73,9 @@ class ExportingAgent(OffPolicyAlgorithm):
         :param env: where real episodes are played for the comparison; None for the agent's environment
         :param observations: of them, on which actions are compared
         :param tolerance: largest difference of a component of an action, in units of half its range; None for 1e-4.
-            Decisions may differ by more where ``predict`` itself moves by half of that when the observation changes by
-            a hundred-thousandth: gradients, and choices between plans that are as good as equal, make rounding large
+            Decisions may differ by more where ``predict`` itself moves by half of that when observation and weights
+            change by a hundred-thousandth: gradients, and choices between plans that are as good as equal, make
+            rounding large
         :param card: what ``controller.json`` says of the model; None for what the agent knows of itself
         :raises ExportError: (a ``ValueError``) if the planner can't be exported, or the file differs from ``predict``,
             saying where
@@ -251,11 +255,16 @@ class ExportingAgent(OffPolicyAlgorithm):
                 action, state = self.predict(batch, before, starts, deterministic)
 
             def again(
-                observation: Any, step: int = step, before: Any = before, starts: Any = starts
+                observation: Any,
+                nudge: Nudge | None,
+                step: int = step,
+                before: Any = before,
+                starts: Any = starts,
             ) -> np.ndarray:
+                policy = self.policy if nudge is None else _nudged(self.policy, nudge)
                 with torch.random.fork_rng(devices=[]):
                     torch.manual_seed(step)
-                    return np.asarray(self.predict(observation, before, starts, deterministic)[0])
+                    return np.asarray(policy.predict(observation, before, starts, deterministic)[0])
 
             yield Decision(batch, memory, starts, noise, np.asarray(action), again)
 
@@ -282,6 +291,15 @@ def control_period(env: VecEnv) -> float | None:
     (metadata,) = env.get_attr("metadata", indices=[0])
     fps = metadata.get("render_fps")
     return None if not fps else round(1 / fps, 9)
+
+
+def _nudged(policy: BasePolicy, nudge: Nudge) -> BasePolicy:
+    """A copy of a policy with other weights."""
+    changed = copy.deepcopy(policy)
+    with torch.no_grad():
+        for parameter in changed.parameters():
+            parameter.copy_(torch.from_numpy(nudge(parameter.cpu().numpy())))
+    return changed
 
 
 def _row(observation: Any, index: int) -> Any:

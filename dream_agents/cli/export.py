@@ -76,7 +76,7 @@ def export(
     if found.above_tolerance:
         say(
             f"{found.above_tolerance} of them differ by more than 1e-4, where predict itself moves by half of that "
-            "when the observation changes by a hundred-thousandth"
+            "when observation and weights change by a hundred-thousandth"
         )
 
 

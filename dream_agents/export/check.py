@@ -16,10 +16,14 @@ from dream_agents.export.errors import ExportError
 
 #: largest difference of a component of an action, in units of half its range
 TOLERANCE = 1e-4
-#: How much of a larger difference ``predict`` itself has to make when an observation changes by a hundred-thousandth:
-#: float32 has seven digits, and a decision is hundreds of operations.
+#: How much of a larger difference ``predict`` itself has to make when observation and weights change by a
+#: hundred-thousandth: float32 has seven digits, and a decision is hundreds of operations.
 SHARE = 0.5
 _NUDGE, _TRIALS = 2.0**-17, 32
+
+
+#: what changes an array a little
+Nudge = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,8 @@ class Decision:
     :param starts: bool ``[n_envs]``, where episodes begin
     :param noise: what ``predict`` drew, by the file's names of its inputs
     :param action: what it returned, ``[n_envs, *action_shape]``
-    :param again: what it returns for another observation in place of this one, with the same memory and noise
+    :param again: what it returns for another observation in place of this one, with the same memory and noise, by
+        weights that a function has changed (None: by its own)
     """
 
     observation: Any
@@ -39,7 +44,7 @@ class Decision:
     starts: np.ndarray
     noise: dict[str, np.ndarray]
     action: np.ndarray
-    again: Callable[[Any], np.ndarray]
+    again: Callable[[Any, Nudge | None], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -48,8 +53,8 @@ class Differences:
 
     :param of_decisions: the largest difference of each
     :param places: where it is, in words
-    :param rounding: for decisions that differ by more than the tolerance: how far ``predict`` itself moves when the
-        observation changes by a hundred-thousandth
+    :param rounding: for decisions that differ by more than the tolerance: how far ``predict`` itself moves when
+        observation and weights change by a hundred-thousandth
     """
 
     of_decisions: np.ndarray
@@ -112,12 +117,16 @@ def _difference(action: np.ndarray, other: np.ndarray, half_range: np.ndarray) -
 
 
 def _rounding(decision: Decision, half_range: np.ndarray) -> float:
-    """How far ``predict`` moves when the observation's numbers change by a hundred-thousandth, up or down."""
+    """How far ``predict`` moves when the observation's numbers change by a hundred-thousandth, up or down.
+
+    In every other trial the weights' do, too: an observation moves the values of all plans alike, and rounding does not.
+    """
     rng = np.random.default_rng(0)
-    moved = [
-        _difference(decision.again(_nudged(decision.observation, rng)), decision.action, half_range).max()
-        for _ in range(_TRIALS)
-    ]
+    moved = []
+    for trial in range(_TRIALS):
+        weights = (lambda array: _nudged(array, rng)) if trial % 2 else None
+        action = decision.again(_nudged(decision.observation, rng), weights)
+        moved.append(_difference(action, decision.action, half_range).max())
     return float(max(moved))
 
 
@@ -135,8 +144,9 @@ def _nudged(observation: Any, rng: np.random.Generator) -> Any:
 def check(path: Path, differences: Differences, tolerance: float) -> None:
     """Fail where a file does not decide as ``predict``.
 
-    A difference above the tolerance is rounding only where ``predict`` itself moves by half of it when the observation
-    changes by a hundred-thousandth: planners follow gradients, and choose between plans that may be as good as equal.
+    A difference above the tolerance is rounding only where ``predict`` itself moves by half of it when observation and
+    weights change by a hundred-thousandth: planners follow gradients, and choose between plans that may be as good as
+    equal.
 
     :raises ExportError: saying where it differs most
     """
