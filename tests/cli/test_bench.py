@@ -1,13 +1,20 @@
 """``dream-agents bench``: every figure that the project is measured by, with what is asked of it."""
 
 import json
+from importlib.util import find_spec
 
 import pytest
 
 from dream_agents.annex import can_compile
-from dream_agents.evaluation import batch_benchmark, benchmark, device_benchmark
+from dream_agents.evaluation import batch_benchmark, benchmark, deploy_benchmark, device_benchmark
+from dream_agents.evaluation.deploy_benchmark import Latency
 from dream_agents.models.bmpc import BMPC_SIZES
 from dream_agents.models.tdmpc import TDMPC_SIZES, TDMPCSize
+
+needs_export = pytest.mark.skipif(
+    any(find_spec(name) is None for name in ("onnx", "onnxscript", "onnxruntime")),
+    reason='exporting needs onnx: pip install "dream-agents[export]"',
+)
 
 ASKED = {
     ("x", 35): "MPPI time / {dream} time, 5M, 1 environment",
@@ -120,3 +127,25 @@ def test_bulk_and_device_are_two_benchmarks(dream_agents_command):
     result = dream_agents_command("bench", "--bulk", "--device", "cpu")
     assert result.exit_code == 2
     assert "give --bulk or --device cpu, not both" in result.output
+
+
+@needs_export
+def test_deploy_measures_a_decision_in_every_way(small, monkeypatch):
+    monkeypatch.setattr(deploy_benchmark, "_TURN", 3)
+    monkeypatch.setattr(deploy_benchmark, "can_compile", lambda: False)
+    rows = deploy_benchmark.run_deploy_benchmark(2, cases=[("1M", 1)], planners=["policy"])
+    assert [row.name for row in rows] == ["policy, 1M, 1 thread, eager", "policy, 1M, 1 thread, ONNX Runtime"]
+    assert all(0 < row.p50 <= row.p99 <= row.largest for row in rows)
+
+
+def test_deploy_shows_latencies_with_what_is_asked(dream_agents_command, monkeypatch, tmp_path):
+    slow = Latency("dream, 1M", 2000, "decisions/s", 1000, True, 0.5, 4.0, 6.0, 3.0)
+    monkeypatch.setattr(deploy_benchmark, "run_deploy_benchmark", lambda *args, **kwargs: [slow])
+    path = tmp_path / "deploy.json"
+    result = dream_agents_command("bench", "--deploy", "--json", path)
+    assert result.exit_code == 0, result.output
+    (measured,) = json.loads(path.read_text())["measurements"]
+    assert measured["p99"] == 4 and not measured["reached"]  # fast enough, and now and then too late
+    for shown in ("0.50", "4.00", "6.00", "at least 1000, 99% in 3 ms"):
+        assert shown in " ".join(result.output.split())
+    assert dream_agents_command("bench", "--deploy", "--bulk").exit_code != 0
