@@ -74,14 +74,13 @@ class TorchRuntime:
     def __init__(self, path: Path, threads: int):
         try:
             import torch
-            from torch._inductor import aoti_load_package
         except ImportError as error:
             raise ImportError(
                 'running .pt2 files needs PyTorch; export with format="onnx" otherwise'
             ) from error
         torch.set_num_threads(threads)
         try:
-            self._package: Any = aoti_load_package(str(path))
+            self._package: Any = _load_package(str(path))
         except Exception as error:
             raise ControllerError(f"PyTorch can't load {path}: {error}") from error
         self._from_numpy = torch.from_numpy
@@ -93,8 +92,23 @@ class TorchRuntime:
 
     def run(self, inputs: Arrays) -> list[np.ndarray]:
         """Run the compiled function."""
-        outputs = self._package(*(self._from_numpy(np.ascontiguousarray(value)) for value in inputs.values()))
+        outputs = self._package.run(
+            [self._from_numpy(np.ascontiguousarray(value)) for value in inputs.values()]
+        )
         return [value.numpy() for value in outputs]
+
+
+def _load_package(path: str) -> Any:
+    """What runs a package: its ``run`` maps a list of tensors to one."""
+    import torch
+
+    try:
+        # What PyTorch's aoti_load_package wraps, which takes two seconds to import.
+        return torch._C._aoti.AOTIModelPackageLoader(path, "model", False, 1, -1)
+    except (AttributeError, TypeError):  # a version of PyTorch that takes other arguments
+        from torch._inductor import aoti_load_package
+
+        return aoti_load_package(path).loader  # type: ignore[attr-defined]
 
 
 def load(path: Path, threads: int) -> Runtime:
