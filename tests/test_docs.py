@@ -172,14 +172,22 @@ def test_environments_page_says_what_pixels_and_state_are(checkout: Path) -> Non
     env.close()
 
 
-def test_the_robot_pages_controller_acts(
-    checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def robot_page(checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("onnx", "onnxscript", "onnxruntime"):
         pytest.importorskip(name, reason=f"exporting needs {name}: pip install 'dream-agents[export]'")
     monkeypatch.chdir(tmp_path)
-    names: dict = {}
-    for block in blocks(checkout / "docs/deploy.md", "python"):
-        exec(block, names)
+    return checkout / "docs/deploy.md"
+
+
+def test_the_robot_pages_controllers_act(robot_page: Path) -> None:
+    names: dict = {"__name__": __name__}
+    names["SIZE"] = TDMPCSize(16, 16, 16, 2, 2)
+    for block in blocks(robot_page, "python"):
+        quick = block.replace('"1M"', "SIZE, buffer_size=200, learning_starts=40")
+        exec(quick.replace("learn(10_000)", "learn(50)").replace('planner="dream"', 'planner="policy"'), names)
+    check_env(names["env"].unwrapped, skip_render_check=True)
+    assert names["env"].unwrapped.dt == names["controller"].control_period
     assert names["exported"].largest_difference < 1e-4
+    assert names["raised"].largest_difference < 1e-4
     assert names["action"].shape == (1,) and abs(names["action"][0]) <= 1
