@@ -13,8 +13,9 @@ Ort::SessionOptions options(int threads) {
   Ort::SessionOptions options;
   options.SetIntraOpNumThreads(threads);
   options.SetInterOpNumThreads(1);
-  // A thread that waits for work would take the processor from whoever simulates or measures.
-  options.AddConfigEntry("session.intra_op.allow_spinning", "0");
+  // Within a decision threads look out for work; after it they sleep, and leave the processor to others.
+  options.AddConfigEntry("session.intra_op.allow_spinning", "1");
+  options.AddConfigEntry("session.force_spinning_stop", "1");
   return options;
 }
 
