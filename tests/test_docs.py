@@ -185,7 +185,9 @@ def test_the_robot_pages_controllers_act(robot_page: Path) -> None:
     names["SIZE"] = TDMPCSize(16, 16, 16, 2, 2)
     for block in blocks(robot_page, "python"):
         quick = block.replace('"1M"', "SIZE, buffer_size=200, learning_starts=40")
-        exec(quick.replace("learn(10_000)", "learn(50)").replace('planner="dream"', 'planner="policy"'), names)
+        exec(
+            quick.replace("learn(10_000)", "learn(50)").replace('planner="dream"', 'planner="policy"'), names
+        )
     check_env(names["env"].unwrapped, skip_render_check=True)
     assert names["env"].unwrapped.dt == names["controller"].control_period
     assert names["exported"].largest_difference < 1e-4

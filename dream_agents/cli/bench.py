@@ -98,7 +98,5 @@ def _table(rows: list[Measurement]) -> Table:
         if isinstance(row, Latency):
             times = row.p50, row.p99, row.largest
             asked += "" if row.p99_target is None else f", 99% in {row.p99_target:g} ms"
-        table.add_row(
-            row.name, f"{row.value:.3g}", row.unit, *(f"{ms:.2f}" for ms in times), asked, reached
-        )
+        table.add_row(row.name, f"{row.value:.3g}", row.unit, *(f"{ms:.2f}" for ms in times), asked, reached)
     return table

@@ -110,7 +110,7 @@ def _load_package(path: str) -> Any:
     except (AttributeError, TypeError):  # a version of PyTorch that takes other arguments
         from torch._inductor import aoti_load_package
 
-        return aoti_load_package(path).loader  # type: ignore[attr-defined]
+        return aoti_load_package(path).loader
 
 
 def load(path: Path, threads: int) -> Runtime:

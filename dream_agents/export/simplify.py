@@ -66,17 +66,28 @@ def _bound(value: Any) -> np.ndarray | None:
         bound = _bound(node.inputs[0])
         return None if bound is None else bound.max(keepdims=True).reshape(1)
     if node.op_type == "LayerNormalization":
-        gain = _constant(node.inputs[1])
-        offset = _constant(node.inputs[2]) if len(node.inputs) > 2 else np.zeros(1)
-        known = gain is not None and offset is not None and value is node.outputs[0]
-        return np.abs(gain) * (gain.shape[-1] - 1) ** 0.5 + np.abs(offset) if known else None
+        return _bound_of_normed(node) if value is node.outputs[0] else None
     if node.op_type in {"Add", "Mul"}:
         for one, other in (node.inputs, reversed(node.inputs)):
             constant = _constant(one)
-            bound = None if constant is None else _bound(other)
-            if bound is not None:
+            bound = _bound(other)
+            if constant is not None and bound is not None:
                 return bound + np.abs(constant) if node.op_type == "Add" else bound * np.abs(constant)
     return None
+
+
+def _bound_of_normed(node: Any) -> np.ndarray | None:
+    shape = node.inputs[0].shape
+    size = None if shape is None else shape[-1]
+    axis = node.attributes.get("axis")
+    gain = _constant(node.inputs[1])
+    offset = _constant(node.inputs[2]) if len(node.inputs) > 2 else np.zeros(1)
+    if not isinstance(size, int) or gain is None or offset is None:
+        return None
+    if axis is not None and axis.as_int() not in (-1, len(shape) - 1):
+        return None
+    bound: np.ndarray = np.abs(gain) * (size - 1) ** 0.5 + np.abs(offset)
+    return bound
 
 
 def _constant(value: Any) -> np.ndarray | None:

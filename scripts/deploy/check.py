@@ -1,6 +1,6 @@
 """Measure what exported controllers are asked to reach; docs/deploy.md has the figures.
 
-    python scripts/deploy/check.py actions --out deploy.json          # every entry of the zoo that is here, both formats
+    python scripts/deploy/check.py actions --out deploy.json       # every entry of the zoo that is here, both formats
     python scripts/deploy/check.py returns --out deploy.json --cpp build/walker
     python scripts/deploy/check.py speed --out deploy.json
     python scripts/deploy/check.py light refused --out deploy.json
@@ -47,9 +47,11 @@ class Figures:
         self._found: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
 
     def has(self, part: str, name: str) -> bool:
+        """Whether a figure is there."""
         return name in self._found.get(part, {})
 
     def add(self, part: str, name: str, figures: Any) -> None:
+        """Keep a figure, and print it."""
         self._found.setdefault(part, {})[name] = figures
         self._path.write_text(json.dumps(self._found, indent=1))
         print(f"{part}: {name}: {figures}", flush=True)
