@@ -1,4 +1,4 @@
-"""Control an environment at a fixed rate by an exported planner, and show how long decisions take and how late they are.
+"""Control an environment at a fixed rate by an exported planner; show how long decisions take and how late they are.
 
     python examples/realtime.py dream_mpc-walker-walk                      # an entry of the zoo, exported first
     python examples/realtime.py walker/controller.onnx --env dmc_walker-walk-v0 --rate 200 --seconds 5
@@ -26,7 +26,7 @@ def control(controller: Controller, env: Any, period: float, seconds: float) -> 
     :param controller: what decides
     :param env: a Gymnasium environment
     :param period: seconds between decisions
-    :return: milliseconds of "latency" and "jitter" of each decision, and "returns" of the episodes, the last one's so far
+    :return: milliseconds of "latency" and "jitter" of each decision, and "returns" of episodes, the last one's so far
     """
     latency: list[float] = []
     jitter: list[float] = []

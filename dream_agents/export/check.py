@@ -119,7 +119,7 @@ def _difference(action: np.ndarray, other: np.ndarray, half_range: np.ndarray) -
 def _rounding(decision: Decision, half_range: np.ndarray) -> float:
     """How far ``predict`` moves when the observation's numbers change by a hundred-thousandth, up or down.
 
-    In every other trial the weights' do, too: an observation moves the values of all plans alike, and rounding does not.
+    In every other trial the weights' do, too: an observation moves the values of all plans alike, as rounding does not.
     """
     rng = np.random.default_rng(0)
     moved = []

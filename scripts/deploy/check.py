@@ -62,8 +62,8 @@ def actions(figures: Figures, options: argparse.Namespace) -> None:
     from dream_agents import zoo
     from dream_agents.zoo.catalog import embedded_names
 
-    for format in ("onnx", "pt2"):
-        for name in sorted(embedded_names()):
+    for format in options.formats:
+        for name in options.entries or sorted(embedded_names()):
             if figures.has("actions", f"{name} {format}"):
                 continue
             try:
@@ -231,6 +231,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("deploy.json"), help="figures")
     parser.add_argument("--folder", type=Path, default=Path("deploy"), help="where files are exported to")
     parser.add_argument("--observations", type=int, default=1000, help="for each entry and format")
+    parser.add_argument("--entries", nargs="+", help="of the zoo; by default all that are here")
+    parser.add_argument("--formats", nargs="+", default=["onnx", "pt2"])
     parser.add_argument("--episodes", type=int, default=20, help="for each way to decide")
     parser.add_argument("--processes", type=int, default=5, help="fresh processes")
     parser.add_argument("--cpp", help="the program of examples/cpp, where it was built")
