@@ -70,6 +70,8 @@ class ObservationReader:
                 f"{part.name} is no array ({error}); {_described(part)} is expected"
             ) from error
         one, batch = part.shape[1:], part.shape
+        if _has_channels_last(array, part):
+            array = np.moveaxis(array, -1, -3)
         is_batch = array.shape == batch and array.shape != one
         if not is_batch and not (array.shape == one and self._n_envs == 1):
             several = f", {self._n_envs} in a batch" if self._n_envs > 1 else ""
@@ -110,6 +112,14 @@ class ObservationReader:
 
 def _described(part: Array) -> str:
     return f"{part.name} of shape {part.shape[1:]} and type {part.dtype}"
+
+
+def _has_channels_last(array: np.ndarray, part: Array) -> bool:
+    """Whether these are a part's images as cameras give them, where the file has their channels first."""
+    image = part.shape[1:]
+    if len(image) != 3 or part.dtype != "uint8" or array.shape[-3:] == image:
+        return False
+    return array.shape[-3:] == (*image[1:], image[0])
 
 
 def _fits(found: np.dtype[Any], wanted: np.dtype[Any]) -> bool:

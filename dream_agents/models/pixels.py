@@ -9,6 +9,7 @@ import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
 
+from dream_agents.models.kernels import is_tracing
 from dream_agents.models.layers import NormedLinear, SimNorm
 
 #: kernel and stride of each layer
@@ -74,11 +75,16 @@ class PixelEncoder(nn.Sequential):
         weight, bias = first.weight / 255, cast("Tensor", first.bias)
         bias = bias + 0.5 * weight.sum((1, 2, 3))
         images = input.reshape(-1, *input.shape[-3:]).contiguous(memory_format=torch.channels_last)
-        centred = (images - 128).view(torch.int8).to(_compute_dtype(first.weight))
+        centred = _centred(images).to(_compute_dtype(first.weight))
         latents = F.conv2d(centred, weight, bias, first.stride)
         for layer in list(self)[1:]:
             latents = layer(latents)
         return latents.view(*input.shape[:-3], -1)
+
+
+def _centred(images: Tensor) -> Tensor:
+    """Bytes minus 128: eight bits hold them, but ONNX does not compute with such numbers."""
+    return images.float() - 128 if is_tracing() else (images - 128).view(torch.int8)
 
 
 class _ChannelsLast(nn.Module):

@@ -1,3 +1,4 @@
+import gymnasium as gym
 import numpy as np
 import pytest
 
@@ -74,3 +75,33 @@ def test_sac_has_its_mean_exported_and_no_planner(tmp_path):
         agent.export(tmp_path / "b", planner="dream")
     with pytest.raises(ValueError, match="exploration"):
         agent.export(tmp_path / "b", deterministic=False)
+
+
+class Camera(gym.Env):
+    """Images of noise."""
+
+    observation_space = gym.spaces.Box(0, 255, (64, 64, 3), np.uint8)
+    action_space = gym.spaces.Box(-2, 2, (2,), np.float32)
+
+    def image(self):
+        return self.np_random.integers(0, 256, (64, 64, 3), np.uint8)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return self.image(), {}
+
+    def step(self, action):
+        return self.image(), 0.0, False, False, {}
+
+
+def test_images_are_taken_with_channels_at_either_end_for_several_environments(tmp_path):
+    agent = TDMPC2(gym.wrappers.TimeLimit(Camera(), 20), obs_type="pixels", planner="policy", **TINY)
+    exported = agent.export(tmp_path / "a", n_envs=2, observations=6)
+    assert exported.largest_difference < 1e-4
+    images = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), np.uint8)
+    expected, _ = agent.predict(images, deterministic=True)
+    controller = Controller(exported.path)
+    np.testing.assert_allclose(controller.act(images), expected, atol=1e-4)
+    np.testing.assert_allclose(controller.act(np.moveaxis(images, -1, 1)), expected, atol=1e-4)
+    with pytest.raises(ValueError, match="type float32"):
+        controller.act(images / np.float32(255))
