@@ -35,8 +35,9 @@ def control(controller: Controller, env: Any, period: float, seconds: float) -> 
     controller.reset()
     controller.act(obs)  # the first decision allocates memory
     controller.reset()
-    began = due = time.perf_counter()
-    while due < began + seconds:
+    began = time.perf_counter()
+    for decision in range(round(seconds / period)):
+        due = began + decision * period
         wait_until(due)
         now = time.perf_counter()
         action = controller.act(obs)
@@ -48,7 +49,6 @@ def control(controller: Controller, env: Any, period: float, seconds: float) -> 
             obs, _ = env.reset()
             controller.reset()
             returns.append(0.0)
-        due += period
     return {"latency": latency, "jitter": jitter, "returns": returns}
 
 
