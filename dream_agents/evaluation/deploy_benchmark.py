@@ -1,6 +1,6 @@
 """Decisions a second, and how long the slowest take: in this package, compiled, and as exported files.
 
-Weights are random but for the heads' last layers, which tell plans apart; sizes, not what networks learned, decide the
+Weights are random, with heads that tell plans apart; sizes, not what networks learned, decide the
 times. Only the adaptive planner in this package stops early where a step gains nothing; files take all steps.
 """
 
@@ -148,9 +148,10 @@ def _predict(agent: TDMPC2) -> Callable[[np.ndarray], object]:
 def _agent(size: str, planner: str) -> TDMPC2:
     agent = TDMPC2(_Noise(), model_size=size, planner=planner, buffer_size=100, device="cpu", seed=0)
     torch.manual_seed(0)
-    with torch.no_grad():  # heads begin at 0, where all plans are equally good
-        for head in (agent.world_model.reward_head[-1], agent.world_model.value_heads[-1]):
-            head.weight.normal_(std=0.1)
+    with torch.no_grad():  # heads begin with zeros, where all plans are equally good
+        for name, parameter in agent.world_model.named_parameters():
+            if name.startswith(("reward_head.", "value_heads.")) and not parameter.any():
+                parameter.normal_(std=0.1)
     return agent
 
 
