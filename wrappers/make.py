@@ -135,11 +135,19 @@ def make_vec_env(
     except (EOFError, ConnectionError) as error:
         makers[0]().close()  # what it cannot do here either is raised here, where it can be read
         raise ChildProcessError(
-            f"{id!r} can be made in this process, but not in one of its own, which has printed why; what registers "
+            f"{_shown(id)} can be made in this process, but not in one of its own, which has printed why; what registers "
             'it has to be imported there, too: write "module:id", or use vec_env_cls="dummy"'
         ) from error
     vec_env.seed(seed)
     return vec_env
+
+
+def _shown(id: EnvLike) -> str:
+    """Name in a message what environments are made of."""
+    if isinstance(id, partial):
+        made = id.args[0] if id.args and isinstance(id.args[0], str) else id.func
+        return _shown(made)
+    return repr(id) if isinstance(id, str) else getattr(id, "__qualname__", repr(id))
 
 
 def describe(id: str) -> EnvInfo:
