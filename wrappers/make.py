@@ -137,7 +137,8 @@ def make_vec_env(
         makers[0]().close()  # what it cannot do here either is raised here, where it can be read
         raise ChildProcessError(
             f"{_shown(id)} can be made in this process, but not in one of its own, which has printed why; what "
-            'registers it has to be imported there, too: write "module:id", or use vec_env_cls="dummy"'
+            'registers it has to be imported there, too: write "module:id", put what a script does under '
+            'if __name__ == "__main__", or use vec_env_cls="dummy"'
         ) from error
     vec_env.seed(seed)
     return vec_env
