@@ -106,8 +106,9 @@ def _is_large(space: gym.Space[Any]) -> bool:
 
 def _is_grey(space: gym.Space[Any]) -> bool:
     """Tell whether a space is one of images of bytes without channels."""
-    is_plane = isinstance(space, Box) and space.dtype == np.uint8 and len(space.shape) == 2
-    return is_plane and min(space.shape or ()) >= _LARGE and bool(np.all(space.high == 255))
+    if not isinstance(space, Box) or space.dtype != np.uint8 or len(space.shape) != 2:
+        return False
+    return min(space.shape) >= _LARGE and bool(np.all(space.high == 255))
 
 
 def channels_come_first(space: Box) -> bool:

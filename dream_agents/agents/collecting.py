@@ -110,7 +110,7 @@ class CollectingAgent(OffPolicyAlgorithm):
             self._collected_at, self._updates_before = time.perf_counter(), self._n_updates
             return rollout
         except NotFiniteError as error:
-            stops = self.task.not_finite == "stop"
+            stops = watched(env).not_finite == "stop"
             instead = ', or give not_finite="end" to end its episode there' if stops else ""
             raise NotFiniteError(
                 f"at decision {self.num_timesteps + env.num_envs}, {error}; nothing of that step was stored. Mend the "
