@@ -43,6 +43,13 @@ class NativeAction(np.ndarray[Any, Any]):
 _JOINING = (np.stack, np.concatenate, np.vstack, np.hstack, np.broadcast_to)
 
 
+class UnsupportedActionSpaceError(ValueError, AssertionError):
+    """No agent of this package can choose actions of this kind.
+
+    It is an `AssertionError` as well, since Stable-Baselines3's agents raise one.
+    """
+
+
 class ActionScale:
     """Scales actions of [-1, 1] to a space's bounds, linearly, and back.
 
@@ -99,9 +106,11 @@ def check_action_space(space: gym.Space[Any], owner: str) -> None:
 
     :param space: the action space
     :param owner: whose space it is
+    :raises UnsupportedActionSpaceError: if it is no floating-point `Box`
+    :raises ValueError: if its bounds leave no range to scale to
     """
     if not isinstance(space, Box) or not np.issubdtype(space.dtype, np.floating):
-        raise ValueError(
+        raise UnsupportedActionSpaceError(
             f"{owner} has the action space {space}, but all agents of dream-agents choose continuous "
             "actions: they need a floating-point Box. Choose an environment with continuous actions, or for "
             "discrete ones an agent made for them, such as DQN or PPO of stable-baselines3."

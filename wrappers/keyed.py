@@ -18,6 +18,9 @@ _LARGE = 32
 """Height and width from which an array of three dimensions can only be an image."""
 
 
+_AS_VECTOR = 'or make a vector of it with obs_type="state"'
+
+
 def leaves(space: gym.Space[Any], path: Path = ()) -> Iterator[tuple[Path, gym.Space[Any]]]:
     """Yield the parts of a space that hold no others, each with where it is."""
     parts: Any = ()
@@ -64,15 +67,48 @@ def has_pictures(space: gym.Space[Any]) -> bool:
 def check_pictures(space: gym.Space[Any]) -> None:
     """Raise a `ValueError` that names key, dtype and range unless whatever looks like an image is one."""
     for path, part in leaves(space):
-        if not isinstance(part, Box) or len(part.shape) != 3 or is_picture(part):
-            continue
-        _, height, width = picture_shape(part)
-        if min(height, width) >= _LARGE:
+        which = f'images "{name_of(path)}"' if path else "images"
+        if _is_grey(part):
             raise ValueError(
-                f'images "{name_of(path)}" of dtype {part.dtype} from {part.low.min():.4g} to {part.high.max():.4g} '
-                "are observed, but agents learn from images of dtype uint8 from 0 to 255, or of fractions from 0 to 1; "
-                "wrap the environment with gymnasium.wrappers.TransformObservation"
+                f"{which} of dtype uint8 and shape {part.shape} are observed, which have no dimension of channels; "
+                "keep it (gymnasium.wrappers.GrayscaleObservation(env, keep_dim=True)), or give it with "
+                f"gymnasium.wrappers.ReshapeObservation; {_AS_VECTOR}"
             )
+        if is_picture(part) or not _is_large(part):
+            continue
+        assert isinstance(part, Box)
+        raise ValueError(
+            f"{which} of dtype {part.dtype} from {part.low.min():.4g} to {part.high.max():.4g} "
+            "are observed, but agents learn from images of dtype uint8 from 0 to 255, or of fractions from 0 to 1; "
+            f"wrap the environment with gymnasium.wrappers.TransformObservation; {_AS_VECTOR}"
+        )
+
+
+def obs_type_of(space: gym.Space[Any]) -> str:
+    """Tell what `obs_type` an environment has where none is given.
+
+    :param space: what it observes
+    :returns: "pixels+state" where a dictionary or a tuple holds images, "pixels" for an image alone, or "state"
+    :raises ValueError: for images that can't be learned from
+    """
+    if has_pictures(space):
+        return "pixels+state"
+    if isinstance(space, Box) and _is_large(space):
+        return "pixels"
+    check_pictures(space)
+    return "state"
+
+
+def _is_large(space: gym.Space[Any]) -> bool:
+    """Tell whether a space has three dimensions and can only be one of images."""
+    return isinstance(space, Box) and len(space.shape) == 3 and min(picture_shape(space)[1:]) >= _LARGE
+
+
+def _is_grey(space: gym.Space[Any]) -> bool:
+    """Tell whether a space is one of images of bytes without channels."""
+    if not isinstance(space, Box) or space.dtype != np.uint8 or len(space.shape) != 2:
+        return False
+    return min(space.shape) >= _LARGE and bool(np.all(space.high == 255))
 
 
 def channels_come_first(space: Box) -> bool:

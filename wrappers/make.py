@@ -16,9 +16,10 @@ from dream_agents.registry.environments import register_suite
 from dream_agents.wrappers.base import Suite, Task
 from dream_agents.wrappers.divergence import end_at_divergence
 from dream_agents.wrappers.info import EnvInfo, task_info
-from dream_agents.wrappers.keyed import has_pictures
+from dream_agents.wrappers.keyed import has_pictures, obs_type_of
 from dream_agents.wrappers.pixels import FRAME_STACK, IMAGE_SIZE, observe_pixels, observe_pixels_and_state
 from dream_agents.wrappers.spaces import (
+    is_image,
     keep_observation,
     normalize,
     normalize_action,
@@ -61,7 +62,7 @@ def make_env(
         that the environment renders, uint8 ``Box(0, 255, (9, 64, 64))`` (see `observe_pixels`); or
         ``"pixels+state"``, a dictionary of both (see `observe_pixels_and_state`). Images that a ready environment
         observes stay as they are. None is ``"pixels+state"`` for an environment that observes images in a dictionary
-        or a tuple, and ``"state"`` for any other.
+        or a tuple, ``"pixels"`` for one that observes an image alone, and ``"state"`` for any other.
     :param seed: makes the environment's whole random stream, and that of `action_space.sample`,
         reproducible; `reset` without a seed continues the stream
     :param normalized: False keeps the environment's own actions, and its observations as far as Stable-Baselines3 can
@@ -135,11 +136,20 @@ def make_vec_env(
     except (EOFError, ConnectionError) as error:
         makers[0]().close()  # what it cannot do here either is raised here, where it can be read
         raise ChildProcessError(
-            f"{id!r} can be made in this process, but not in one of its own, which has printed why; what registers "
-            'it has to be imported there, too: write "module:id", or use vec_env_cls="dummy"'
+            f"{_shown(id)} can be made in this process, but not in one of its own, which has printed why; what "
+            'registers it has to be imported there, too: write "module:id", put what a script does under '
+            'if __name__ == "__main__", or use vec_env_cls="dummy"'
         ) from error
     vec_env.seed(seed)
     return vec_env
+
+
+def _shown(id: EnvLike) -> str:
+    """Name in a message what environments are made of."""
+    if isinstance(id, partial):
+        made = id.args[0] if id.args and isinstance(id.args[0], str) else id.func
+        return _shown(made)
+    return repr(id) if isinstance(id, str) else getattr(id, "__qualname__", repr(id))
 
 
 def describe(id: str) -> EnvInfo:
@@ -218,12 +228,13 @@ def _make_by_id(
     """Make an environment of a suite, one that renders where that is observed."""
     suite, canonical = resolve(id)
     task = suite.task(canonical)
-    if obs_type == "pixels+state" and not task.sized_images:  # it may observe images itself, and never render
+    renders = obs_type in ("pixels", "pixels+state")
+    if renders and not task.sized_images:  # it may observe images itself, and never render
         env = suite.make(canonical, render_mode=render_mode, **options)
-        if has_pictures(env.observation_space):
+        if has_pictures(env.observation_space) or is_image(env.observation_space):
             return env
         env.close()
-    if obs_type in ("pixels", "pixels+state"):
+    if renders:
         render_mode, options = _image_options(task, render_mode, options)
     return suite.make(canonical, render_mode=render_mode, **options)
 
@@ -232,7 +243,8 @@ def _in_form(
     env: gym.Env[Any, Any], obs_type: str | None, normalized: bool, frame_stack: int
 ) -> gym.Env[Any, Any]:
     """Bring an environment into the agents' form, or only what it observes as far as that is needed."""
-    if obs_type == "pixels+state" or (obs_type is None and has_pictures(env.observation_space)):
+    obs_type = obs_type or obs_type_of(env.observation_space)
+    if obs_type == "pixels+state":
         before = env
         env = observe_pixels_and_state(env, frame_stack)
         before = before if has_pictures(before.observation_space) else env

@@ -53,6 +53,7 @@ def observe_pixels(env: gym.Env[Any, Any], frame_stack: int = FRAME_STACK) -> gy
     :raises gymnasium.error.DependencyNotInstalled: if images have to be resized and opencv is missing
     """
     if is_image(env.observation_space):
+        check_image(env.observation_space)
         return env
     if frame_stack < 1:
         raise ValueError(f"frame_stack={frame_stack}: an observation of pixels has at least 1 frame")
@@ -64,6 +65,7 @@ def observe_pixels(env: gym.Env[Any, Any], frame_stack: int = FRAME_STACK) -> gy
     if env.render_mode != "rgb_array" and isinstance(space, Box) and len(space.shape) == 3:
         check_image(space)
     if env.render_mode != "rgb_array":
+        check_pictures(space)
         raise ValueError(
             f"obs_type='pixels' and 'pixels+state' show what an environment renders, but this one has "
             f"render_mode={env.render_mode!r}; "
@@ -154,5 +156,6 @@ def check_image(space: gym.Space[Any]) -> None:
         raise ValueError(
             f"images of dtype {space.dtype} from {space.low.min():.4g} to {space.high.max():.4g} are observed, but "
             "agents learn from images of dtype uint8 from 0 to 255; wrap the environment with "
-            "gymnasium.wrappers.TransformObservation, e.g. with lambda image: (255 * image).astype(numpy.uint8)"
+            "gymnasium.wrappers.TransformObservation, e.g. with lambda image: (255 * image).astype(numpy.uint8); or "
+            'make a vector of it with obs_type="state"'
         )

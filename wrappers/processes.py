@@ -25,17 +25,42 @@ class ProcessVecEnv(SubprocVecEnv):
 
     :param env_fns: make the environments, one a process
     :param start_method: how processes start: "forkserver", "spawn" or "fork"
+    :raises ChildProcessError: if one of them is killed while it starts
+    :raises EOFError: if one of them can't make its environment
     """
 
+    remotes: tuple[Any, ...] = ()
+    processes: list[Any]
+
     def __init__(self, env_fns: list[Callable[[], gym.Env[Any, Any]]], start_method: str | None = None):
-        super().__init__([_Shielded(make) for make in env_fns], start_method)
         count = len(env_fns)
+        try:
+            super().__init__([_Shielded(make) for make in env_fns], start_method)
+        except (EOFError, ConnectionError) as error:
+            self._end_what_started(count, error)
+            raise
         self.remotes: tuple[Any, ...] = tuple(
             _NamedConnection(remote, process, f"environment {index + 1} of {count}")
             for index, (remote, process) in enumerate(zip(self.remotes, self.processes, strict=True))
         )
         # At Python's end, SIGTERM would not end them.
         self._finalize = Finalize(self, end_processes, (self.remotes, self.processes), exitpriority=10)
+
+    def _end_what_started(self, count: int, error: Exception) -> None:
+        """End the processes after one of them has ended while it started.
+
+        :raises ChildProcessError: if it was killed
+        """
+        for process in self.processes:
+            process.join(0.2)
+        statuses = [process.exitcode for process in self.processes]
+        end_processes(self.remotes, self.processes)
+        for index, status in enumerate(statuses):
+            if status is not None and status < 0:
+                raise ChildProcessError(
+                    f"the process of environment {index + 1} of {count} has ended while it started "
+                    f"({describe_exit(status)})"
+                ) from error
 
     def close(self) -> None:
         """Close the environments and end their processes, those that do not answer by force."""

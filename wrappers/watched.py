@@ -224,6 +224,23 @@ def _is_finite(array: np.ndarray) -> np.ndarray:
         return np.isfinite(array.astype(np.float32, copy=False))
 
 
+def check_finite(observation: Any) -> None:
+    """Check what an agent is asked to act on.
+
+    :param observation: one observation or a batch, or a dictionary of them
+    :raises NotFiniteError: naming the first number that is not finite
+    """
+    for name, part in _parts(observation):
+        finite = _is_finite(np.asarray(part))
+        if not finite.all():
+            place = tuple(np.argwhere(~finite)[0].tolist())
+            key = f"[{name!r}]" if name else ""
+            raise NotFiniteError(
+                f"observation{key}[{', '.join(map(str, place))}]={np.asarray(part)[place]} is not finite, so that no "
+                "action follows from it; mend what observes"
+            )
+
+
 def _not_finite(obs: Any) -> Iterator[tuple[int, str]]:
     """Yield the index of each environment with an observation ``[n_envs, ...]`` that is not finite, and its first."""
     for name, part in _parts(obs):

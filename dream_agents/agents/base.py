@@ -163,7 +163,8 @@ class WorldModelAgent(PlannerRoles, UpdatingAgent):
         _init_setup_model: bool = True,
     ):
         if isinstance(env, str) and env in self.policy_aliases:
-            env, policy = policy, env  # type: ignore[assignment]  # Stable-Baselines3's order of these two
+            is_given = policy != "WorldModelPolicy"
+            env, policy = policy if is_given else None, env  # type: ignore[assignment]  # Stable-Baselines3's order
         if _init_setup_model:
             require_env(type(self), env)
         learning_rate = make_schedule(learning_rate)

@@ -110,9 +110,11 @@ class CollectingAgent(OffPolicyAlgorithm):
             self._collected_at, self._updates_before = time.perf_counter(), self._n_updates
             return rollout
         except NotFiniteError as error:
+            stops = watched(env).not_finite == "stop"
+            instead = ', or give not_finite="end" to end its episode there' if stops else ""
             raise NotFiniteError(
                 f"at decision {self.num_timesteps + env.num_envs}, {error}; nothing of that step was stored. Mend the "
-                'environment, or give not_finite="end" to end its episode there'
+                f"environment{instead}"
             ) from error
 
     def _sample_action(

@@ -16,6 +16,7 @@ from dream_agents.learners.base import Backbone
 from dream_agents.planners import Memory, Planner
 from dream_agents.planners.decision import Decider, initial_memory
 from dream_agents.wrappers import ActionScale
+from dream_agents.wrappers.watched import check_finite
 
 #: Recurrent memory and plan as Stable-Baselines3's ``state``: arrays ``[n_envs, ...]`` in a fixed order.
 State = tuple[np.ndarray, ...]
@@ -167,9 +168,10 @@ class WorldModelPolicy(BasePolicy):
         :param episode_start: bool ``[n_envs]``, where true the state is ignored
         :param deterministic: leave out exploration noise
         :return: actions in the action space, and the new state
-        :raises ValueError: for what is no observation of the environment
+        :raises ValueError: for what is no observation of the environment, and numbers that are not finite
         """
         batch, vectorized = self.encoding.batch(observation)
+        check_finite(batch)
         obs = self._on_device(batch)
         memory = self.initial_memory(self.planner, len(obs))
         device = obs.device

@@ -26,6 +26,7 @@ from dream_agents.agents.task import TrainingTask, check_normalization, check_ob
 from dream_agents.registry import UnknownNameError
 from dream_agents.wrappers import ActionScale, task_info
 from dream_agents.wrappers.make import EnvLike
+from dream_agents.wrappers.watched import check_finite
 
 if TYPE_CHECKING:
     from dream_agents.export.program import Actor
@@ -235,6 +236,8 @@ class SAC(SavedAgent, PublishedUpdates, stable_baselines3.SAC):
             encoding = ObservationEncoding(self.observation_space, self.native_observation_space)
             batch, vectorized = encoding.batch(observation)
             observation = batch if vectorized else batch[0]
+        if isinstance(observation, dict | np.ndarray):  # what else is given, Stable-Baselines3 explains
+            check_finite(observation)
         actions, state = super().predict(observation, state, episode_start, deterministic)
         return self.scale.for_env(self.scale.inside(actions)), state
 

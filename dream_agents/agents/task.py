@@ -28,6 +28,7 @@ from dream_agents.wrappers.keyed import (
     is_picture,
     leaves,
     name_of,
+    obs_type_of,
 )
 from dream_agents.wrappers.make import EnvLike
 from dream_agents.wrappers.pixels import check_image
@@ -89,9 +90,14 @@ class TrainingTask:
         """Return the task with the ``obs_type`` that its environment tells, where none was given."""
         if self.obs_type is not None:
             return self
-        return dataclasses.replace(
-            self, obs_type="pixels+state" if has_pictures(env.observation_space) else "state"
-        )
+        space = env.observation_space
+        if is_image_space(space):
+            told = "pixels"
+        elif unwrap_vec_normalize(env) is None:
+            told = obs_type_of(space)
+        else:  # whose images are no images any more, which check_normalization explains
+            told = "pixels+state" if has_pictures(space) else "state"
+        return dataclasses.replace(self, obs_type=told)
 
     @property
     def form(self) -> dict[str, Any]:

@@ -55,9 +55,10 @@ class SavedWorldModelAgent(SavedAgent):
         owner, backbone = owner_of(saved), saved.get("backbone_name")
         takes = cls.loads_any_backbone or backbone == parameters_of(cls)["backbone"].default
         if backbone is None or not (takes or saved.get("saved_by", cls.__name__) == cls.__name__):
+            loaders = {f"{owner}.load": "", "DreamMPC.load": ", which plans in any world model"}
             raise ValueError(
                 f'{path} was saved by {owner} (backbone "{backbone}"), not by {cls.__name__}; load it with '
-                f"{owner}.load, or with DreamMPC.load, which plans in any world model"
+                + " or ".join(f"{loader}{why}" for loader, why in loaders.items())
             )
 
     @classmethod

@@ -78,7 +78,7 @@ def evaluation_env_of(
     """Make the environments to evaluate an agent in, as it was trained unless said otherwise.
 
     :param model: an agent
-    :param env: as for :func:`evaluate`; a ``VecEnv`` is taken as it is
+    :param env: as for :func:`evaluate`; a ``VecEnv`` is taken as it is, and a ready environment plays one by one
     :param settings: how many episodes, how many side by side, in which processes, with which options
     :raises ValueError: if the agent does not know its environment, or its spaces are not the environment's
     :raises ChildProcessError: if an environment can't be made in a process
@@ -86,10 +86,25 @@ def evaluation_env_of(
     from stable_baselines3.common.vec_env import VecEnv
 
     if not isinstance(env, VecEnv):
+        if isinstance(env, gym.Env):
+            settings = _one_by_one(settings)
         place, options = task_of(model, env, settings.env_kwargs)
         env = make_evaluation_env(place, settings.side_by_side, vec_env_cls=settings.vec_env_cls, **options)
     _check_spaces(model, env)
     return env
+
+
+def _one_by_one(settings: EvaluationSettings) -> EvaluationSettings:
+    """Return the settings for an environment that is made already, of which there is one, in this process.
+
+    :raises ValueError: if they ask for more
+    """
+    if (settings.n_envs or 1) > 1 or settings.vec_env_cls == "subproc":
+        raise ValueError(
+            f"n_envs={settings.n_envs}, vec_env_cls={settings.vec_env_cls!r}: a ready environment can't be copied; "
+            "give its id or a function that makes one"
+        )
+    return settings.but(n_envs=1)
 
 
 def _check_spaces(model: BaseAlgorithm, env: VecEnv | gym.Env[Any, Any]) -> None:

@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import gymnasium as gym
 import numpy as np
 
 from dream_agents.annex import keep_freed_memory
@@ -58,9 +59,10 @@ def evaluate(
     whole batch, and may still act differently in another one.
 
     :param model: an agent
-    :param env: an environment's id, a function that makes one, or a ``VecEnv``; by default the one that the agent
-        was made with. A ``VecEnv`` that :func:`make_evaluation_env` did not make is seeded once, and its later
-        episodes are the same for every planner only if its environments draw nothing but their initial states.
+    :param env: an environment's id, a function that makes one, a ``gymnasium.Env``, which plays its episodes one by
+        one, or a ``VecEnv``; by default the one that the agent was made with. A ``VecEnv`` that
+        :func:`make_evaluation_env` did not make is seeded once, and its later episodes are the same for every planner
+        only if its environments draw nothing but their initial states.
     :param planner: the planner to act with, by name or made; None for the agent's own. The name of the agent's own
         planner means that one, with the options that it has.
     :param settings: episodes, seed and environments; None for the defaults
@@ -77,7 +79,7 @@ def evaluate(
     settings = (settings or EvaluationSettings()).but(**keywords)
     if model.device.type == "cpu":
         keep_freed_memory()
-    own = not isinstance(env, VecEnv)
+    own = not isinstance(env, VecEnv | gym.Env)
     vec_env = evaluation_env_of(model, env, settings)
     about = {
         "changed_options": changed_options(model, planner),

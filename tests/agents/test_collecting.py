@@ -175,6 +175,18 @@ class TestNotFinite:
         assert agent.num_timesteps == 120
         assert_happened(agent, 120 - 3 * n_envs)
 
+    def test_where_no_episode_can_begin_it_is_not_offered_again(self, make):
+        class Broken(Counter):
+            resets = 0
+
+            def reset(self, *, seed=None, options=None):
+                observation, info = super().reset(seed=seed, options=options)
+                self.resets += 1
+                return np.full_like(observation, np.nan if self.resets > 1 else 0), info
+
+        with pytest.raises(NotFiniteError, match=r"when it was reset.*Mend the environment$"):
+            make(DummyVecEnv([Broken]), not_finite="end").learn(20)
+
     def test_n_step_returns_stop_there(self):
         """A return over several steps has no step that was left out, nor one of the next episode."""
         agent = make_sac(Counter(bad=33), not_finite="end", n_steps=3, gamma=1.0).learn(60)

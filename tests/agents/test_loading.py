@@ -192,7 +192,9 @@ class TestOwner:
     def test_saved_again_it_is_of_who_saved_it_last(self, path_of, tmp_path):
         DreamMPC.load(path_of("DreamerV3"), device="cpu").save(tmp_path / "again")
         assert isinstance(DreamMPC.load(tmp_path / "again", device="cpu"), DreamMPC)
-        with pytest.raises(ValueError, match=r"saved by DreamMPC .*not by TDMPC2"):
+        with pytest.raises(
+            ValueError, match=r"saved by DreamMPC .*not by TDMPC2; load it with DreamMPC\.load, which plans"
+        ):
             TDMPC2.load(tmp_path / "again", device="cpu")
 
 

@@ -66,9 +66,10 @@ def test_environment_with_an_older_reset_says_what_to_write(env, message):
 
 
 @pytest.mark.parametrize("agent", [DreamMPC, TDMPC2, SAC])
-def test_agent_without_an_environment_says_what_one_is(agent):
+@pytest.mark.parametrize("given", [None, "MlpPolicy", "CnnPolicy"])
+def test_agent_without_an_environment_says_what_one_is(agent, given):
     with pytest.raises(ValueError, match=f"{agent.__name__} has no environment.*dream-agents envs"):
-        agent(None)
+        agent(given)
 
 
 @pytest.mark.parametrize("arguments", [(), ("Pendulum-v1",)])

@@ -45,6 +45,23 @@ def make_light():
     return gym.wrappers.TimeLimit(Light(), 20)
 
 
+@pytest.mark.parametrize(
+    "form",
+    [lambda: make_light(), lambda: make_light, lambda: DummyVecEnv([make_light]), lambda: "Light-v0"],
+    ids=["gymnasium.Env", "function", "VecEnv", "id"],
+)
+def test_an_image_alone_is_learned_from_as_one_without_asking(make_dream, tmp_path, form):
+    gym.register("Light-v0", make_light)
+    try:
+        model = make_dream(form(), **TINY)
+        assert model.obs_type == "pixels"
+        assert isinstance(model.world_model.encoder, PixelEncoder)
+        model.save(tmp_path / "light")
+        assert DreamMPC.load(tmp_path / "light", env=form(), device="cpu").task.obs_type == "pixels"
+    finally:
+        gym.registry.pop("Light-v0")
+
+
 @pytest.fixture
 def make_agent(make_dream):
     def make(**kwargs):

@@ -5,7 +5,7 @@ import pytest
 import torch
 from stable_baselines3.common.evaluation import evaluate_policy
 
-from dream_agents import make_planner
+from dream_agents import SAC, make_planner
 from dream_agents.planners.mppi import MPPIPlanner
 
 
@@ -209,3 +209,15 @@ class TestPlanner:
         assert asked == ["learn"] * 3
         agent.predict(np.zeros((1, 3), np.float32))
         assert asked[-1] == "predict"
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_numbers_that_are_none_are_named(make_dream, bad):
+    seen = np.array([[0, 1, 0], [0, bad, 0]], np.float32)
+    sac = SAC("Pendulum-v1", device="cpu", buffer_size=10, learning_starts=5)
+    for model in (make_dream(), sac):
+        with pytest.raises(ValueError, match=rf"observation\[1, 1\]={bad} is not finite.*mend what observes"):
+            model.predict(seen)
+        with pytest.raises(ValueError, match=r"observation\[.*1\]="):
+            model.predict(seen[1])
+        model.predict(seen[0])

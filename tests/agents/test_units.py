@@ -17,17 +17,22 @@ from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv
 
 from dream_agents import SAC, TDMPC2, make_env, make_vec_env
 from dream_agents.evaluation import evaluate
+from dream_agents.registry import suites
 from dream_agents.replay.arrays import replay_arrays
 from dream_agents.wrappers import NativeAction
 
 STEPS = 6
 #: ways to give or make the environment of an id
 FORMS = {
-    "gymnasium": lambda id: gym.make(id, max_episode_steps=STEPS),
-    "make_env": lambda id: make_env(id, max_episode_steps=STEPS),
-    "VecEnv of gymnasium's": lambda id: DummyVecEnv([lambda: gym.make(id, max_episode_steps=STEPS)]),
-    "VecEnv of make_env's": lambda id: DummyVecEnv([lambda: make_env(id, max_episode_steps=STEPS)]),
-    "make_vec_env": lambda id: make_vec_env(id, max_episode_steps=STEPS),
+    "gymnasium": lambda id, steps=STEPS: gym.make(id, max_episode_steps=steps),
+    "make_env": lambda id, steps=STEPS: make_env(id, max_episode_steps=steps),
+    "VecEnv of gymnasium's": lambda id, steps=STEPS: DummyVecEnv(
+        [lambda: gym.make(id, max_episode_steps=steps)]
+    ),
+    "VecEnv of make_env's": lambda id, steps=STEPS: DummyVecEnv(
+        [lambda: make_env(id, max_episode_steps=steps)]
+    ),
+    "make_vec_env": lambda id, steps=STEPS: make_vec_env(id, max_episode_steps=steps),
 }
 SUITES = [
     "dmc_cartpole-balance-v0",
@@ -35,6 +40,7 @@ SUITES = [
     "metaworld_reach-v3",
     "humanoid_h1-stand-v0",
 ]
+NAMES = ("dmc", "metaworld", "humanoid_bench")
 GYMNASIUM = ["Pendulum-v1", "HalfCheetah-v5", "Ant-v5", "BipedalWalker-v3"]
 
 
@@ -95,6 +101,21 @@ def test_returns_are_the_same_in_every_form(make_model, id):
     model = make_model(id)
     first, *others = (rewards(model, make(id)) for make in FORMS.values())
     assert len(first) == STEPS
+    assert others == [first] * 4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("agent", "id"),
+    [("world model", id) for id in GYMNASIUM + SUITES]
+    + [("SAC", id) for id in GYMNASIUM + [id for suite in NAMES for id in suites.get(suite).ids()]],
+)
+def test_so_are_whole_episodes(make_dream, agent, id):
+    """Of every environment, up to its own limit."""
+    if id.startswith("Bipedal"):
+        pytest.importorskip("Box2D")
+    model = (make_dream if agent == "world model" else make_sac)(id)
+    first, *others = (rewards(model, make(id, None)) for make in FORMS.values())
     assert others == [first] * 4
 
 

@@ -29,6 +29,18 @@ def test_episode_i_starts_from_the_same_state_however_many_run_side_by_side(walk
     assert result.n_envs == (n_envs or 7)
 
 
+def test_ready_environment_plays_the_same_episodes_one_by_one(walk, forward):
+    env = walk()
+    result = evaluate(forward, env, episodes=3)
+    assert result.returns == evaluate(forward, walk, episodes=3).returns
+    assert evaluate(forward, env, episodes=3).returns == result.returns  # it is still open
+    for options in ({"n_envs": 2}, {"vec_env_cls": "subproc"}):
+        with pytest.raises(
+            ValueError, match="a ready environment can't be copied; give its id or a function"
+        ):
+            evaluate(forward, env, episodes=3, **options)
+
+
 def test_more_episodes_begin_with_the_same_ones(walk, forward):
     assert evaluate(forward, walk, episodes=5).returns[:3] == evaluate(forward, walk, episodes=3).returns
 

@@ -1,5 +1,7 @@
 """Observations of images and numbers by key."""
 
+import warnings
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -179,3 +181,36 @@ class TestOwnImages:
         with pytest.warns(UserWarning, match="each becomes a vector of 5760 numbers"):
             assert make_env(lambda: Counter(space)).observation_space.shape == (5762,)
         assert make_env(lambda: Counter(space), obs_type=None).observation_space == space
+
+
+class TestWhatIsNoImage:
+    @pytest.mark.parametrize(
+        ("space", "message"),
+        [
+            (Box(-1, 1, (64, 64, 3), np.float32), "dtype float32 from -1 to 1"),
+            (Box(-np.inf, np.inf, (3, 48, 48), np.float64), "dtype float64 from -inf to inf"),
+            (Box(0, 255, (64, 64, 3), np.int32), "dtype int32 from 0 to 255"),
+            (Box(0, 1, (3, 64, 64), np.uint8), "dtype uint8 from 0 to 1"),
+            (Box(0, 255, (64, 80), np.uint8), r"shape \(64, 80\) .* no dimension of channels.*keep_dim=True"),
+        ],
+        ids=lambda value: str(value)[:40] if isinstance(value, Box) else "",
+    )
+    @pytest.mark.parametrize("inside", [False, True])
+    def test_is_refused_where_nothing_is_said_and_a_vector_where_it_is(self, space, message, inside):
+        which = 'images "camera" of' if inside else "images of"
+        observed = spaces.Dict({"camera": space, "arm": Box(-1, 1, (2,))}) if inside else space
+        for obs_type in (None, "pixels+state" if inside else "pixels"):
+            with pytest.raises(
+                ValueError, match=rf'{which} .*{message}.*or make a vector .*obs_type="state"'
+            ):
+                make_env(Counter(observed, render_mode=None), obs_type=obs_type)
+        size = int(np.prod(space.shape)) + 2 * inside
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # some are told
+            assert make_env(Counter(observed), obs_type="state").observation_space.shape == (size,)
+
+    @pytest.mark.parametrize(
+        "space", [Box(-1, 1, (2, 3, 4)), Box(0, 255, (8, 9), np.uint8), Box(-9, 9, (40, 40))]
+    )
+    def test_small_arrays_and_planes_of_numbers_are_vectors(self, space):
+        assert make_env(Counter(space), obs_type=None).observation_space.shape == (int(np.prod(space.shape)),)

@@ -62,6 +62,31 @@ def test_killed_process_is_named(closing, index):
         step_until_it_fails(env)
 
 
+def kill_own_process():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.parametrize("index", [0, 2])
+def test_process_that_is_killed_while_it_starts_is_named(index):
+    makers = [make] * 3
+    makers[index] = kill_own_process
+    with pytest.raises(
+        ChildProcessError, match=rf"environment {index + 1} of 3 .* while it started \(killed by SIGKILL"
+    ):
+        ProcessVecEnv(makers)
+
+
+def fail_elsewhere(parent):
+    if os.getpid() != parent:
+        raise RuntimeError("no licence for this process")
+    return make()
+
+
+def test_what_can_not_be_made_elsewhere_is_named():
+    with pytest.raises(ChildProcessError, match=r"^fail_elsewhere can be made in this process, but not"):
+        make_vec_env(partial(fail_elsewhere, os.getpid()), 2, vec_env_cls="subproc")
+
+
 def test_environment_that_raises_is_named(closing):
     env = ProcessVecEnv([make, partial(make, broken=True), make])
     closing(env)
