@@ -1,8 +1,11 @@
 """What the documentation shows works."""
 
+import contextlib
+import importlib
 import re
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 
 import gymnasium
 import numpy as np
@@ -18,6 +21,8 @@ from dream_agents.models.tdmpc import TDMPCSize
 from dream_agents.wrappers import describe, gl
 from dream_agents.wrappers.humanoid_bench.tasks import TASKS
 
+#: sub-packages that lie at the top of the checkout
+BESIDE = ("registry", "wrappers", "zoo")
 needs_gl = pytest.mark.skipif(
     not any(map(gl.is_usable, gl.HEADLESS)), reason="neither EGL nor OSMesa works here"
 )
@@ -136,8 +141,48 @@ def test_plugin_groups_are_those_of_the_registry(checkout: Path) -> None:
 
 def test_every_page_is_in_the_navigation(checkout: Path) -> None:
     navigation = (checkout / "mkdocs.yml").read_text().partition("nav:")[2].partition("plugins:")[0]
-    pages = {path.relative_to(checkout / "docs").as_posix() for path in (checkout / "docs").rglob("*.md")}
-    assert pages == set(re.findall(r"[\w/-]+\.md", navigation))
+    docs = checkout / "docs"
+    pages = {
+        path.relative_to(docs).as_posix() for path in docs.rglob("*.*") if path.suffix in (".md", ".ipynb")
+    }
+    assert pages == set(re.findall(r"[\w/-]+\.(?:md|ipynb)", navigation))
+
+
+def test_api_page_lists_all_that_is_public(checkout: Path) -> None:
+    listed = re.findall(r"^::: ([\w.]+)", (checkout / "docs/api.md").read_text(), re.MULTILINE)
+    assert len(listed) == len(set(listed))
+    objects = [resolved(name) for name in listed]
+    modules = [known for known in objects if isinstance(known, ModuleType)]  # with all that is in them
+
+    def is_there(package: ModuleType, name: str) -> bool:
+        public = getattr(package, name)
+        whole = any(getattr(module, name, None) is public for module in modules)
+        return whole or any(public is known for known in objects) or f"{package.__name__}.{name}" in listed
+
+    packages = public_packages(checkout)
+    every = [(package, name) for package in packages for name in package.__all__]
+    missing = [f"{package.__name__}.{name}" for package, name in every if not is_there(package, name)]
+    assert missing == ["dream_agents.registry", "dream_agents.zoo"]  # sections of their own
+
+
+def resolved(name: str) -> object:
+    """What a dotted name stands for, with whatever has to be imported on the way."""
+    parent, _, last = name.rpartition(".")
+    with contextlib.suppress(ModuleNotFoundError):
+        return importlib.import_module(name)
+    return getattr(resolved(parent), last)
+
+
+def public_packages(checkout: Path) -> list[ModuleType]:
+    """The packages that say what is public; commands and what only makes them faster are not for import."""
+    folders = [path.parent for path in (checkout / "dream_agents").rglob("__init__.py")]
+    folders += [path.parent for name in BESIDE for path in (checkout / name).rglob("__init__.py")]
+    dotted = [".".join(folder.relative_to(checkout).parts) for folder in folders]
+    names = [name if name.startswith("dream_agents") else f"dream_agents.{name}" for name in dotted]
+    packages = [
+        importlib.import_module(name) for name in names if not re.search(r"\.(cli|fast|tasks)$", name)
+    ]
+    return [package for package in packages if hasattr(package, "__all__")]
 
 
 def test_arm_of_the_environments_page_is_learned_in_by_key(checkout: Path) -> None:
