@@ -40,6 +40,9 @@ def main() -> None:
     parser.add_argument("--child", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
+        from dream_agents.cli.threads import set_threads
+
+        print(set_threads(["watch"], os.environ), file=sys.stderr)  # as the command does
         print(json.dumps(measure(options.child, 60 * options.minutes)))
         return
     rows = []
@@ -88,7 +91,7 @@ def measure(name: str, seconds: float) -> dict[str, Any]:
     return {
         "model": name,
         "seconds": round(seconds),
-        "pictures_a_second": round(len(shown) / (time.perf_counter() - began - 0), 1),
+        "pictures_a_second": round(len(shown) / (time.perf_counter() - began), 1),
         "pictures_by_planner": {
             planner: round(_rate(shown, *span), 1) for planner, span in switched.items() if len(span) == 2
         },
