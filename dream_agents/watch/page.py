@@ -195,7 +195,9 @@ class Page:
             share = min((now - started) / lasts, 1.0)
             self._scene.show(between(moment.before, moment.poses, share), follow=self._follow.value)
             # a picture that came late makes the next one early, once
-            self._next_picture = max(self._next_picture, now - 1 / _PICTURES_A_SECOND) + 1 / _PICTURES_A_SECOND
+            self._next_picture = (
+                max(self._next_picture, now - 1 / _PICTURES_A_SECOND) + 1 / _PICTURES_A_SECOND
+            )
             time.sleep(max(0.0, min(self._next_picture, started + lasts) - time.perf_counter()))
             if share >= 1 or self._next_picture > started + lasts:
                 break

@@ -128,9 +128,7 @@ def curve(file: str) -> tuple[list[float], list[float]]:
         points = [(float(row["frames"]), float(row["return"])) for row in csv.DictReader(rows)]
     frames, returns = zip(*sorted(points), strict=True)
     window = max(_EPISODES, len(points) // 60)  # of thousands of episodes, more
-    means = [
-        sum(returns[max(0, i + 1 - window) : i + 1]) / min(i + 1, window) for i in range(len(returns))
-    ]
+    means = [sum(returns[max(0, i + 1 - window) : i + 1]) / min(i + 1, window) for i in range(len(returns))]
     return list(frames), means
 
 
@@ -150,13 +148,18 @@ def draw(task: str, runs: list[dict[str, Any]]) -> None:
             drawn.add((value, whose))
             axes.plot(run["frames"] / 1000, value, "*", color=color, markersize=13, clip_on=False)
             axes.annotate(
-                whose, (run["frames"] / 1000, value), (-8, -4), textcoords="offset points", ha="right", fontsize=8
+                f"published {whose}",
+                (run["frames"] / 1000, value),
+                (0, 9),
+                textcoords="offset points",
+                ha="center",
+                fontsize=8,
             )
     axes.set(xlabel="thousand frames", ylabel="return", title=task)
     axes.set_xlim(left=0)
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(fontsize=8, frameon=False)
+    figure.legend(fontsize=8, frameon=False, loc="outside lower center", ncols=min(3, len(runs)))
     name = task.replace("cup-catch from images", "cup-catch-pixels")
     figure.savefig(DATA / f"{name}.png", dpi=130)
 

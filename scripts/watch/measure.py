@@ -2,16 +2,17 @@
 
     python scripts/watch/measure.py [--minutes 10] [--model dream_mpc-walker-walk ...] [--json FILE]
 
-Each model runs in a process of its own, one after the other, with two visitors on its page who read all that the page sends.
-Every 20 seconds somebody pushes the robot; a fifth, two fifths, ... of the way the planner is switched. A name such as
-``humanoid_h1-walk-v0`` stands for an agent that has not learned anything. Needs the extra ``watch``; Meta-World's models need
-``metaworld``.
+Each model runs in a process of its own, one after the other, with two visitors on its page who read all that it sends.
+Every 20 seconds somebody pushes the robot, and every few minutes the planner is switched. A name such as
+``humanoid_h1-walk-v0`` stands for an agent that has not learned anything. Needs the extra ``watch``; Meta-World's
+models need ``metaworld``.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
 import json
 import os
 import signal
@@ -86,7 +87,7 @@ def measure(name: str, seconds: float) -> dict[str, Any]:
     page.close()
     for worker in workers:
         worker.join(5)
-    gaps = [1e3 * (b - a) for a, b in zip(shown, shown[1:], strict=False)]
+    gaps = [1e3 * (b - a) for a, b in itertools.pairwise(shown)]
     tail = memory[len(memory) // 4 :]  # the first quarter loads what is used for the first time
     return {
         "model": name,
@@ -180,7 +181,15 @@ def left_running() -> str:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, "-c", "from dream_agents.cli import main; main()", "watch", MODELS[0], "--port", str(port)]
+    command = [
+        sys.executable,
+        "-c",
+        "from dream_agents.cli import main; main()",
+        "watch",
+        MODELS[0],
+        "--port",
+        str(port),
+    ]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and not _answers(port):
@@ -207,7 +216,10 @@ def _session_of(stat: Path) -> int:
 
 
 def _table(rows: list[dict[str, Any]]) -> str:
-    lines = ["| model | pictures/s | longest gap (99%) | cores | memory | MB a minute |", "|---|---|---|---|---|---|"]
+    lines = [
+        "| model | pictures/s | longest gap (99%) | cores | memory | MB a minute |",
+        "|---|---|---|---|---|---|",
+    ]
     for row in rows:
         start, settled, end = row["memory_mb"]
         lines.append(
