@@ -1,6 +1,8 @@
 """What the documentation shows works."""
 
 import re
+import subprocess
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -170,3 +172,9 @@ def test_environments_page_says_what_pixels_and_state_are(checkout: Path) -> Non
     env = make_env("dmc_reacher-easy-v0", obs_type="pixels+state")
     assert str(env.observation_space).replace("'", '"') == line.removeprefix("# ")
     env.close()
+
+
+def test_tables_of_the_results_page_are_what_the_data_give(checkout: Path) -> None:
+    script = checkout / "scripts/docs/results.py"
+    done = subprocess.run([sys.executable, script, "--check"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
