@@ -3,7 +3,7 @@
     python scripts/watch/measure.py [--minutes 10] [--model dream_mpc-walker-walk ...] [--json FILE]
 
 Each model runs in a process of its own, one after the other, with two visitors on its page who read all that it sends.
-Every 20 seconds somebody pushes the robot, and every few minutes the planner is switched. A name such as
+Every 20 seconds somebody pushes the robot, and in the first half the planner is switched. A name such as
 ``humanoid_h1-walk-v0`` stands for an agent that has not learned anything. Needs the extra ``watch``; Meta-World's
 models need ``metaworld``.
 """
@@ -88,7 +88,7 @@ def measure(name: str, seconds: float) -> dict[str, Any]:
     for worker in workers:
         worker.join(5)
     gaps = [1e3 * (b - a) for a, b in itertools.pairwise(shown)]
-    tail = memory[len(memory) // 4 :]  # the first quarter loads what is used for the first time
+    tail = memory[len(memory) * 6 // 10 :]  # before, planners are used for the first time
     return {
         "model": name,
         "seconds": round(seconds),
@@ -120,19 +120,22 @@ def _session(name: str) -> Any:
 
 
 def _steer(page: Any, seconds: float, ends: float, switched: dict[str, list[float]]) -> None:
-    """Push now and then, and go through the planners."""
+    """Push now and then, go through the planners in the first half, and stay with the agent's own in the second."""
     own = page.session.planner_name
     plan = [own, *(planner for planner in PLANNERS if planner != own)]
     began = time.perf_counter()
-    for number, planner in enumerate(plan):
+    for number, planner in enumerate((*plan, own)):
         if number:
             page._planner.value = planner  # as a visitor's choice arrives
-        switched[planner] = [time.perf_counter() + 1]
-        until = began + seconds * (number + 1) / len(plan)
+        first = number < len(plan)
+        if first:
+            switched[planner] = [time.perf_counter() + 1]
+        until = began + seconds * (0.5 * (number + 1) / len(plan) if first else 1)
         while time.perf_counter() < min(until, ends):
             time.sleep(min(_PUSH_EVERY, max(0.0, until - time.perf_counter())))
             page._wish(lambda: page._push("+x"))
-        switched[planner].append(until)
+        if first:
+            switched[planner].append(until)
 
 
 def _rate(shown: list[float], start: float, end: float) -> float:
