@@ -35,7 +35,7 @@ def main() -> int:
     )
     parser.add_argument("site", type=Path, help="folder that mkdocs built")
     parser.add_argument("--pictures", type=Path, help="where screenshots go; default: a temporary folder")
-    parser.add_argument("--page", nargs="+", default=PAGES, help="addresses under the site, such as results/")
+    parser.add_argument("--page", nargs="*", default=PAGES, help="addresses under the site, such as results/")
     parser.add_argument("--no-watch", action="store_true")
     parser.add_argument("--browser", default="/usr/bin/chromium")
     options = parser.parse_args()
@@ -116,7 +116,7 @@ def _look_at(context: Any, address: str, picture: Path, wait: int) -> list[str]:
         faults.append(f"scrolls sideways: {across} pixels on {shown}")
     missing = page.evaluate("[...document.images].filter(i => i.complete && !i.naturalWidth).map(i => i.src)")
     faults += [f"no picture: {source}" for source in missing]
-    page.screenshot(path=str(picture))
+    page.screenshot(path=str(picture), timeout=180_000)  # software rendering is slow
     page.close()
     return faults
 
