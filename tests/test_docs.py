@@ -3,6 +3,8 @@
 import contextlib
 import importlib
 import re
+import subprocess
+import sys
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -238,3 +240,9 @@ def test_the_robot_pages_controllers_act(robot_page: Path) -> None:
     assert names["exported"].largest_difference < 1e-4
     assert names["raised"].largest_difference < 1e-4
     assert names["action"].shape == (1,) and abs(names["action"][0]) <= 1
+
+
+def test_tables_of_the_results_page_are_what_the_data_give(checkout: Path) -> None:
+    script = checkout / "scripts/docs/results.py"
+    done = subprocess.run([sys.executable, script, "--check"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr

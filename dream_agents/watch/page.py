@@ -8,6 +8,7 @@ import queue
 import time
 from collections import deque
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from dream_agents.watch.scene import Scene, between
 from dream_agents.watch.session import Moment, Session
 from dream_agents.watch.simulation import simulation_of
 
-_PICTURES_A_SECOND = 30
+_PICTURES_A_SECOND = 36
 #: planners that the page offers besides the agent's own
 _PLANNERS = ("policy", "dream", "adaptive", "mppi")
 _KEPT = 200
@@ -41,6 +42,9 @@ class Page:
         self._scene = Scene(self._server, simulation_of(session.env).model)
         self._wishes: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._returns: deque[float] = deque([0.0], maxlen=_KEPT)
+        #: seconds of the last two decisions; at one of two the planner is looked into
+        self._took: deque[float] = deque([0.0, 0.0], maxlen=2)
+        self._next_picture = time.perf_counter()
         self._build()
         self._place_camera()
 
@@ -53,7 +57,7 @@ class Page:
         self._speed = gui.add_slider("Speed", min=0.1, max=2.0, step=0.1, initial_value=1.0)
         self._follow = gui.add_checkbox("Follow the robot", initial_value=True)
         self._restart = gui.add_button("New episode")
-        self._restart.on_click(lambda _: self._wish(self._new_episode))
+        self._restart.on_click(lambda _: self._wish(self.session.restart))
         names = list(dict.fromkeys([self.session.planner_name, *_PLANNERS]))
         self._planner = gui.add_dropdown("Planner", names, initial_value=self.session.planner_name)
         self._planner.on_update(lambda _: self._wish(self._switch))
@@ -136,11 +140,6 @@ class Page:
         force["xy".index(direction[1])] = float(self._force.value) * (1 if direction[0] == "+" else -1)
         self.session.push(force)
 
-    def _new_episode(self) -> None:
-        self.session.restart()
-        self._returns.clear()
-        self._returns.append(0.0)
-
     def _say(self, text: str) -> None:
         for client in self._server.get_clients().values():
             client.add_notification("", text, auto_close_seconds=6.0)
@@ -157,32 +156,51 @@ class Page:
     def run(self, seconds: float | None = None) -> None:
         """Act and show until interrupted.
 
-        :param seconds: stop after so long; None for no end
+        The next decision is made while the last one is shown, so that a slow planner slows the robot, not the pictures.
+
+        :param seconds: stop so long after the first decision; None for no end
         """
-        step_seconds = self._decision_seconds()
-        began = next_picture = time.perf_counter()
-        while seconds is None or time.perf_counter() - began < seconds:
-            self._grant()
-            if self._paused.value:
-                time.sleep(1 / _PICTURES_A_SECOND)
-                continue
-            started = time.perf_counter()
-            moment = self.session.step()
-            self._tell(moment)
-            lasts = step_seconds / float(self._speed.value)
-            while True:
-                share = (time.perf_counter() - started) / lasts
-                self._scene.show(
-                    between(moment.before, moment.poses, min(share, 1.0)), follow=self._follow.value
-                )
-                next_picture = max(next_picture + 1 / _PICTURES_A_SECOND, time.perf_counter())
-                if share >= 1:
-                    break
-                time.sleep(
-                    max(0.0, min(next_picture - time.perf_counter(), started + lasts - time.perf_counter()))
-                )
-            if moment.over:
-                self._new_episode()
+        with ThreadPoolExecutor(1, "decisions") as worker:
+            made = worker.submit(self._decide)
+            wait((made,))  # the first one takes longest
+            ends = float("inf") if seconds is None else time.perf_counter() + seconds
+            while time.perf_counter() < ends:
+                if self._paused.value:
+                    if made.done():
+                        self._grant()
+                    time.sleep(1 / _PICTURES_A_SECOND)
+                elif made.done():
+                    moment = made.result()
+                    made = worker.submit(self._decide)
+                    self._tell(moment)
+                    self._move(moment, ends)
+                else:
+                    time.sleep(1e-3)
+
+    def _decide(self) -> Moment:
+        """Do what visitors wished, and the next decision."""
+        self._grant()
+        began = time.perf_counter()
+        moment = self.session.step()
+        if moment.over:
+            self.session.restart()
+        self._took.append(time.perf_counter() - began)
+        return moment
+
+    def _move(self, moment: Moment, ends: float) -> None:
+        """Show the robot on its way through a decision, for as long as it lasts, or as decisions take."""
+        started = time.perf_counter()
+        lasts = max(self._decision_seconds() / float(self._speed.value), *self._took)
+        while (now := time.perf_counter()) < ends:
+            share = min((now - started) / lasts, 1.0)
+            self._scene.show(between(moment.before, moment.poses, share), follow=self._follow.value)
+            # a picture that came late makes the next one early, once
+            self._next_picture = (
+                max(self._next_picture, now - 1 / _PICTURES_A_SECOND) + 1 / _PICTURES_A_SECOND
+            )
+            time.sleep(max(0.0, min(self._next_picture, started + lasts) - time.perf_counter()))
+            if share >= 1 or self._next_picture > started + lasts:
+                break
 
     def _grant(self) -> None:
         with contextlib.suppress(queue.Empty):
@@ -195,6 +213,9 @@ class Page:
 
     def _tell(self, moment: Moment) -> None:
         """Show the numbers of a decision."""
+        if moment.decision == 1:
+            self._returns.clear()
+            self._returns.append(0.0)
         self._returns.append(moment.total)
         self._now.content = (
             f"decision **{moment.decision}** · return **{moment.total:.1f}** · reward {moment.reward:.2f} · "
