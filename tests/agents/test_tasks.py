@@ -111,7 +111,7 @@ class TestErrors:
         with pytest.raises(
             ValueError, match=r'(?s)obs_type="state" .* observes images.*pass obs_type="pixels"'
         ):
-            make_dream(DummyVecEnv([Images]))
+            make_dream(DummyVecEnv([Images]), obs_type="state")
 
     def test_numbers_of_a_vec_env(self, make_dream, walk):
         with pytest.raises(
