@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,9 +11,9 @@ import torch
 from torch import Tensor
 
 from dream_agents.planners import make_planner
-from dream_agents.registry import Registry, UnknownNameError, agents, planners
+from dream_agents.registry import UnknownNameError, agents, planners
 from dream_agents.zoo.cards import Card
-from dream_agents.zoo.catalog import find
+from dream_agents.zoo.catalog import Entry, find
 from dream_agents.zoo.errors import ZooError
 from dream_agents.zoo.fetching import fetch
 from dream_agents.zoo.reading import locate_weights, read_entry
@@ -91,8 +92,8 @@ def load(
     clash = sorted(source.fixed.keys() & kwargs)
     if clash:
         raise ZooError(f"{', '.join(clash)}: {source.label} decides, so these can't be given")
-    if env is None and source.environment is None:
-        raise ZooError(f"{source.label} does not say what it was trained in; pass env=")
+    if env is None:
+        _check_environment(source)
     options = source.defaults | kwargs
     if planner is not None:
         options["planner"] = planner
@@ -146,15 +147,7 @@ def verify(name_or_path: str | Path) -> Card:
     """
     entry = find(name_or_path)
     card = entry.card
-    named: tuple[tuple[str, Registry[Any], str], ...] = (
-        ("agent", agents, card.agent),
-        ("planner", planners, card.planner),
-    )
-    for field, registry, name in named:
-        if name not in registry.names():
-            raise ZooError(
-                f'{entry.folder or card.name}: {field} = "{name}" is not one of {", ".join(registry.names())}'
-            )
+    _check_names(entry)
     _make_planner(card)
     read_entry(entry, download=False)
     return card
@@ -177,10 +170,38 @@ def download(name_or_address: str, again: bool = False) -> Path:
     return locate_weights(find(name_or_address, download=True, again=again), download=True, again=again)
 
 
+def _check_names(entry: Entry) -> None:
+    """Raise a :class:`ZooError` unless there is what an entry's card names, its environment aside."""
+    from dream_agents.wrappers import OBS_TYPES
+
+    card = entry.card
+    named: tuple[tuple[str, Sequence[str], str], ...] = (
+        ("agent", agents.names(), card.agent),
+        ("planner", planners.names(), card.planner),
+        ("obs_type", OBS_TYPES, card.obs_type),
+    )
+    for field, known, name in named:
+        if name not in known:
+            raise ZooError(
+                f'{entry.folder or card.name}: {field} = "{name}" is not one of {", ".join(known)}'
+            )
+
+
+def _check_environment(source: _Source) -> None:
+    """Raise a :class:`ZooError` unless there is the environment that a model was trained in."""
+    from dream_agents.wrappers import resolve
+
+    if source.environment is None:
+        raise ZooError(f"{source.label} does not say what it was trained in; pass env=")
+    try:
+        resolve(source.environment)
+    except UnknownNameError as error:
+        raise ZooError(f"{source.label} was trained in an environment that is not here: {error}") from error
+
+
 def _agent_class(source: _Source) -> type[WorldModelAgent]:
     """Look up the agent.
 
-    :raises UnknownNameError: (a ``ValueError``) if there is none of that name
     :raises ZooError: if it has no world model
     """
     from dream_agents.agents.base import WorldModelAgent
@@ -196,13 +217,10 @@ def _agent_class(source: _Source) -> type[WorldModelAgent]:
 def _make_planner(card: Card) -> Planner:
     """Make the planner of a card.
 
-    :raises UnknownNameError: (a ``ValueError``) if there is none of that name
     :raises ZooError: if it does not take the card's options
     """
     try:
         return make_planner(card.planner, **card.planner_kwargs)
-    except UnknownNameError:
-        raise
     except Exception as error:  # options are a stranger's
         raise ZooError(
             f'"{card.name}": planner_kwargs = {card.planner_kwargs} can\'t be used: {error}'
@@ -211,6 +229,7 @@ def _make_planner(card: Card) -> Planner:
 
 def _read_entry(name_or_path: str | Path) -> _Source:
     entry = find(name_or_path, download=True)
+    _check_names(entry)
     card, state = entry.card, read_entry(entry, download=True)
     network = card.network
     return _Source(

@@ -269,3 +269,18 @@ def test_agent_without_a_world_model_is_refused(entry: Path) -> None:
     change_card(entry, agent="sac")
     with pytest.raises(ZooError, match='agent = "sac" has no world model'):
         zoo.load(entry)
+
+
+@pytest.mark.parametrize(
+    ("field", "message"),
+    [
+        ("agent", "is not one of bmpc"),
+        ("planner", "is not one of adaptive"),
+        ("obs_type", "is not one of state"),
+        ("environment", "was trained in an environment that is not here"),
+    ],
+)
+def test_names_that_nothing_has_are_the_cards_fault(entry: Path, field: str, message: str) -> None:
+    change_card(entry, **{field: "../../etc/passwd"})
+    with pytest.raises(ZooError, match=message):
+        zoo.load(entry)

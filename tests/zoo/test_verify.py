@@ -197,10 +197,9 @@ def test_wrong_field_of_the_card_is_named(entry: Path, changes: dict[str, Any], 
 @pytest.mark.parametrize(("field", "name"), [("agent", "tdmpc3"), ("planner", "mpppi")])
 def test_unknown_agent_and_planner_are_named(entry: Path, field: str, name: str) -> None:
     change_card(entry, **{field: name})
-    with pytest.raises(ZooError, match=f'{field} = "{name}" is not one of .*{field[0]}'):
-        zoo.verify(entry)
-    with pytest.raises(ValueError, match=f'"{name}" is not an? {field}'):
-        zoo.load(entry, device="cpu")
+    for use in (zoo.verify, zoo.load):
+        with pytest.raises(ZooError, match=f'{field} = "{name}" is not one of .*{field[0]}'):
+            use(entry)
 
 
 def test_card_that_is_not_toml_is_refused(entry: Path) -> None:
