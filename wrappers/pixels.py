@@ -58,13 +58,14 @@ def observe_pixels(env: gym.Env[Any, Any], frame_stack: int = FRAME_STACK) -> gy
     if frame_stack < 1:
         raise ValueError(f"frame_stack={frame_stack}: an observation of pixels has at least 1 frame")
     space = env.observation_space
-    if env.render_mode != "rgb_array" and has_pictures(space):
-        raise ValueError(
-            f"{env_name(env)} observes {space}, images among others; pass obs_type='pixels+state', which encodes each"
-        )
-    if env.render_mode != "rgb_array" and isinstance(space, Box) and len(space.shape) == 3:
-        check_image(space)
     if env.render_mode != "rgb_array":
+        if has_pictures(space):
+            raise ValueError(
+                f"{env_name(env)} observes {space}, images among others; pass obs_type='pixels+state', "
+                "which encodes each"
+            )
+        if isinstance(space, Box) and len(space.shape) == 3:
+            check_image(space)
         check_pictures(space)
         raise ValueError(
             f"obs_type='pixels' and 'pixels+state' show what an environment renders, but this one has "

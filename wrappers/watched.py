@@ -231,13 +231,11 @@ def check_finite(observation: Any) -> None:
     :raises NotFiniteError: naming the first number that is not finite
     """
     for name, part in _parts(observation):
-        finite = _is_finite(np.asarray(part))
+        array = np.asarray(part)
+        finite = _is_finite(array)
         if not finite.all():
-            place = tuple(np.argwhere(~finite)[0].tolist())
-            key = f"[{name!r}]" if name else ""
             raise NotFiniteError(
-                f"observation{key}[{', '.join(map(str, place))}]={np.asarray(part)[place]} is not finite, so that no "
-                "action follows from it; mend what observes"
+                f"{_first(name, array, finite)} is not finite, so that no action follows from it; mend what observes"
             )
 
 
@@ -247,8 +245,13 @@ def _not_finite(obs: Any) -> Iterator[tuple[int, str]]:
         finite = _is_finite(part)
         if finite.all():
             continue
-        key = f"[{name!r}]" if name else ""
         for index in np.flatnonzero(~finite.reshape(len(part), -1).all(1)):
-            place = tuple(np.argwhere(~finite[index])[0])
-            where = f"[{', '.join(map(str, place))}]" if place else ""
-            yield int(index), f"observation{key}{where}={part[index][place]}"
+            yield int(index), _first(name, np.asarray(part[index]), finite[index])
+
+
+def _first(name: str, array: np.ndarray, finite: np.ndarray) -> str:
+    """An observation's first number that is not finite, with its key and place."""
+    place = tuple(np.argwhere(~finite)[0].tolist())
+    key = f"[{name!r}]" if name else ""
+    where = f"[{', '.join(map(str, place))}]" if place else ""
+    return f"observation{key}{where}={array[place]}"

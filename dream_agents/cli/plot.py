@@ -80,7 +80,7 @@ def _draw_curves(
                 "evaluations.csv or episodes.csv"
             )
     if task is None:
-        task = read_settings(sources[0] if sources[0].is_dir() else sources[0].parent).env
+        task = read_settings(_folder(sources[0])).env
     plot_learning_curve(_by_agent(sources), out, task, published, success=success)
 
 
@@ -90,7 +90,7 @@ def _by_agent(sources: list[Path]) -> dict[str, list[Path]]:
 
     groups: dict[Any, list[Path]] = {}
     for source in dict.fromkeys(sources):
-        folder = source if source.is_dir() else source.parent
+        folder = _folder(source)
         key: Any = str(folder)  # one that is no run's folder stands for itself
         if (folder / ARGS).is_file():
             settings = read_settings(folder)
@@ -98,7 +98,12 @@ def _by_agent(sources: list[Path]) -> dict[str, list[Path]]:
         groups.setdefault((source.name if source.is_file() else "", repr(key)), []).append(source)
     labels: dict[str, list[Path]] = {}
     for runs in groups.values():
-        folder = runs[0] if runs[0].is_dir() else runs[0].parent
+        folder = _folder(runs[0])
         label = str(folder) if len(runs) == 1 else f"{read_settings(folder).agent} ({folder.name}, ...)"
         labels[label] = runs
     return labels
+
+
+def _folder(source: Path) -> Path:
+    """The folder of a run, of which this may be a file."""
+    return source if source.is_dir() else source.parent

@@ -16,7 +16,8 @@ from dream_agents.wrappers import resolve
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_MARKERS = "osD^vPX"
+#: matplotlib's markers, one a method
+MARKERS = "osD^vPX"
 
 
 @dataclass(frozen=True)
@@ -170,7 +171,7 @@ def draw_curves(axes: Axes, curves: Sequence[Curve], references: Sequence[Curve]
             curve.frames[shown],
             curve.mean[shown],
             yerr=spread,
-            fmt=_MARKERS[i % len(_MARKERS)],
+            fmt=MARKERS[i % len(MARKERS)],
             markersize=4,
             alpha=0.7,
             elinewidth=0.8,
@@ -195,10 +196,15 @@ def has_evaluations(path: str | Path) -> bool:
     path = Path(path)
     if path.is_dir():
         path = path / EVALUATIONS
-    if path.name != EVALUATIONS or not path.is_file():
-        return False
-    with path.open(encoding="utf-8") as file:
-        return len(file.readlines()) > 1
+    return path.name == EVALUATIONS and has_rows(path)
+
+
+def has_rows(path: Path) -> bool:
+    """Whether a file is there and has more than the names of its columns.
+
+    :param path: a table of a run
+    """
+    return path.is_file() and len(path.read_text(encoding="utf-8").splitlines()) > 1
 
 
 def _own_file(path: Path, evaluations: bool) -> Path:
@@ -209,9 +215,7 @@ def _own_file(path: Path, evaluations: bool) -> Path:
     files = [path / name for name in names if (path / name).is_file()]
     if not files:
         raise FileNotFoundError(f"{path} has no {EVALUATIONS} or {EPISODES}; is it the folder of a run?")
-    with files[0].open(encoding="utf-8") as file:
-        has_rows = len(file.readlines()) > 1
-    return files[0] if has_rows else files[-1]
+    return files[0] if has_rows(files[0]) else files[-1]
 
 
 def _read(path: Path) -> list[dict[str, str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -47,7 +48,25 @@ class VectorCoder(nn.Module):
         return (self.decoder(z).float() - prepared).square().sum(-1)
 
 
-class ImageCoder(nn.Module):
+class DecodesImages(nn.Module):
+    """What latents say about images, whichever network says it."""
+
+    @abstractmethod
+    def decoded(self, z: Tensor) -> Tensor:
+        """Images as a coder prepares them, ``[N, C, height, width]``, of N latents ``[..., Z]``."""
+
+    def loss(self, z: Tensor, prepared: Tensor) -> Tensor:
+        """Squared error ``[...]`` of what latents ``[..., Z]`` say about images, summed over pixels."""
+        error = self.decoded(z) - prepared.reshape(-1, *prepared.shape[-3:])
+        return error.square().sum((1, 2, 3)).view(prepared.shape[:-3])
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Images ``[..., C, height, width]`` of bytes that latents ``[..., Z]`` stand for."""
+        decoded = self.decoded(z)
+        return ((decoded + 0.5) * 256).clamp(0, 255).byte().view(*z.shape[:-1], *decoded.shape[1:])
+
+
+class ImageCoder(DecodesImages):
     """Four strided convolutions with LayerNorm over channels and SiLU, and the same transposed.
 
     :param obs_shape: channels, height and width, multiples of 16
@@ -88,18 +107,8 @@ class ImageCoder(nn.Module):
         images = prepared.reshape(-1, *prepared.shape[-3:]).contiguous(memory_format=torch.channels_last)
         return self.encoder(images).flatten(1).view(*prepared.shape[:-3], -1)
 
-    def loss(self, z: Tensor, prepared: Tensor) -> Tensor:
-        """Squared error ``[...]`` of what latents ``[..., Z]`` say about images, summed over pixels."""
-        error = self._decoded(z) - prepared.reshape(-1, *prepared.shape[-3:])
-        return error.square().sum((1, 2, 3)).view(prepared.shape[:-3])
-
-    def decode(self, z: Tensor) -> Tensor:
-        """Images ``[..., C, height, width]`` of bytes that latents ``[..., Z]`` stand for."""
-        decoded = self._decoded(z)
-        return ((decoded + 0.5) * 256).clamp(0, 255).byte().view(*z.shape[:-1], *decoded.shape[1:])
-
-    def _decoded(self, z: Tensor) -> Tensor:
-        """What latents say about images, as :meth:`prepare` gives them, ``[N, C, height, width]``."""
+    def decoded(self, z: Tensor) -> Tensor:
+        """What latents say about images."""
         corner = self.spread(z).reshape(-1, *self._corner).contiguous(memory_format=torch.channels_last)
         return self.decoder(corner).float()
 

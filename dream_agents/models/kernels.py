@@ -7,9 +7,9 @@ matrices (TorchInductor's, without documentation, hence the check before its fir
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -88,13 +88,7 @@ def group_softmax(x: Tensor, group_size: int) -> Tensor:
 
 def packable(weight: Tensor) -> bool:
     """Whether products with ``weight`` can go to oneDNN: float32 on the CPU, outside autocast and compilation."""
-    return (
-        weight.is_cpu
-        and weight.dtype == torch.float32
-        and not torch.is_autocast_enabled("cpu")
-        and not is_tracing()
-        and _onednn_works()
-    )
+    return _is_plain(weight) and not is_tracing() and _onednn_works()
 
 
 def onednn_product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -110,37 +104,35 @@ class _Linear(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-        x, weight = ctx.saved_tensors
-        (grad,) = grad_outputs
-        return (
-            onednn_product(grad, weight.t()) if ctx.needs_input_grad[0] else None,
-            onednn_product(grad.t(), x.t()) if ctx.needs_input_grad[1] else None,
-            grad.sum(0) if ctx.needs_input_grad[2] else None,
-        )
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
+        return _pull(onednn_product, ctx, *grad_outputs)
+
+
+def _pull(product: Callable[..., Tensor], ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    """Gradients of ``x @ weight.T + bias`` by the products that made it, as far as they are needed."""
+    x, weight = ctx.saved_tensors
+    return (
+        product(grad, weight.t()) if ctx.needs_input_grad[0] else None,
+        product(grad.t(), x.t()) if ctx.needs_input_grad[1] else None,
+        grad.sum(0) if ctx.needs_input_grad[2] else None,
+    )
 
 
 def _compiled_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """:func:`linear` within a function that ``torch.compile`` compiles."""
-    takes_product = (
-        x.is_cpu
-        and x.dtype == weight.dtype == torch.float32
-        and not torch.is_autocast_enabled("cpu")
-        and x.numel() * len(weight) >= _FEW_PRODUCTS
-    )
-    if not takes_product:
+    if not (_is_large(x, weight) and _is_plain(weight)):
         return F.linear(x, weight, bias)
     return compiled_product(x.reshape(-1, x.shape[-1]), weight, bias).view(*x.shape[:-1], -1)
 
 
 @torch.library.custom_op("dream_agents::product", mutates_args=())
-def compiled_product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+def compiled_product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """:func:`onednn_product` as one operator, which ``torch.compile`` leaves as it is; it would take MKL's."""
     return onednn_product(x, weight, bias) if _onednn_works() else F.linear(x, weight, bias)
 
 
 @compiled_product.register_fake
-def _(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+def _(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return x.new_empty(len(x), len(weight))
 
 
@@ -148,21 +140,21 @@ def _keep_factors(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor | None], output
     ctx.save_for_backward(*inputs[:2])
 
 
-def _pull_product(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-    x, weight = ctx.saved_tensors
-    return (
-        compiled_product(grad, weight.t(), None) if ctx.needs_input_grad[0] else None,
-        compiled_product(grad.t(), x.t(), None) if ctx.needs_input_grad[1] else None,
-        grad.sum(0) if ctx.needs_input_grad[2] else None,
-    )
-
-
-compiled_product.register_autograd(_pull_product, setup_context=_keep_factors)
+compiled_product.register_autograd(partial(_pull, compiled_product), setup_context=_keep_factors)
 
 
 def _takes_onednn(x: Tensor, weight: Tensor) -> bool:
     """Whether the product is one for oneDNN, and large enough."""
-    return x.dtype == weight.dtype and x.numel() * len(weight) >= _FEW_PRODUCTS and packable(weight)
+    return _is_large(x, weight) and packable(weight)
+
+
+def _is_large(x: Tensor, weight: Tensor) -> bool:
+    return x.dtype == weight.dtype and x.numel() * len(weight) >= _FEW_PRODUCTS
+
+
+def _is_plain(weight: Tensor) -> bool:
+    """Whether a weight is float32 on the CPU, outside autocast."""
+    return weight.is_cpu and weight.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
 
 
 @cache

@@ -13,6 +13,7 @@ import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
 
+from dream_agents.models.autoencoder import DecodesImages
 from dream_agents.models.layers import join
 from dream_agents.models.rssm import RSSM
 from dream_agents.models.stochastic import StochasticState
@@ -120,7 +121,7 @@ class PlainVectorCoder(nn.Module):
         return (self.decoder(z).float() - prepared).square().sum(-1)
 
 
-class PlainImageCoder(nn.Module):
+class PlainImageCoder(DecodesImages):
     """Four strided convolutions with ReLU, and four transposed ones from a linear layer back.
 
     Images lose their last bits. Uniform noise takes their place, so that no colour is a single point of the density
@@ -182,16 +183,6 @@ class PlainImageCoder(nn.Module):
         images = prepared.reshape(-1, *prepared.shape[-3:]).contiguous(memory_format=torch.channels_last)
         return self.encoder(images).view(*prepared.shape[:-3], -1)
 
-    def loss(self, z: Tensor, prepared: Tensor) -> Tensor:
-        """Squared error ``[...]`` of what latents ``[..., Z]`` say about images, summed over pixels."""
-        error = self._decoded(z) - prepared.reshape(-1, *prepared.shape[-3:])
-        return error.square().sum((1, 2, 3)).view(prepared.shape[:-3])
-
-    def decode(self, z: Tensor) -> Tensor:
-        """Images ``[..., C, height, width]`` of bytes that latents ``[..., Z]`` stand for."""
-        decoded = self._decoded(z)
-        return ((decoded + 0.5) * 256).clamp(0, 255).byte().view(*z.shape[:-1], *decoded.shape[1:])
-
-    def _decoded(self, z: Tensor) -> Tensor:
-        """What latents say about images, as :meth:`prepare` gives them, ``[N, C, height, width]``."""
+    def decoded(self, z: Tensor) -> Tensor:
+        """What latents say about images."""
         return self.decoder(z.reshape(-1, z.shape[-1])).float()

@@ -9,10 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dream_agents.models.autoencoder import ImageCoder
+from dream_agents.models.autoencoder import DecodesImages
 from dream_agents.models.base import WorldModel
 from dream_agents.models.dreamer import DreamerWorldModel
-from dream_agents.models.planet import PlainImageCoder
 from dream_agents.planners import Memory, Plan, Planner
 from dream_agents.planners.adaptive import AdaptivePlanner, Candidates
 from dream_agents.planners.gradient import GradientPlanner
@@ -134,7 +133,7 @@ def _imagined(model: WorldModel, z: Tensor, actions: Tensor, horizon: int) -> Im
 def _frames(model: WorldModel, z: Tensor, actions: Tensor) -> np.ndarray | None:
     """What ``actions [H, 1, 1, A]`` would look like ``[H, height, width, 3]``, the newest of stacked frames."""
     coder = model.coder if isinstance(model, DreamerWorldModel) else None
-    if not isinstance(coder, ImageCoder | PlainImageCoder):
+    if not isinstance(coder, DecodesImages):
         return None
     images = coder.decode(imagine(model, z, actions)[1:, 0, 0])  # [H, C, height, width]
     newest = images[:, -3:].movedim(1, -1).cpu().numpy()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dream_agents.evaluation.curves import Curve, draw_curves
+from dream_agents.evaluation.curves import MARKERS, Curve, draw_curves
 from dream_agents.experiments.report.aggregates import METRICS, TAUS, Aggregate
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ def tradeoff_figure(points: Mapping[str, tuple[float, float]], ylabel: str) -> F
     drawing = Drawing("tradeoff", f"{ylabel} against milliseconds a decision")
     (axes,) = drawing.axes
     for i, (method, (ms, value)) in enumerate(points.items()):
-        axes.plot([ms], [value], "osD^vPX"[i % 7], color=f"C{i % 10}", label=method)
+        axes.plot([ms], [value], MARKERS[i % len(MARKERS)], color=f"C{i % 10}", label=method)
     axes.set(xscale="log", xlabel="milliseconds a decision", ylabel=ylabel)
     axes.legend(frameon=False)
     axes.grid(alpha=0.3, which="both")

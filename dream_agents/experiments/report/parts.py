@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from dream_agents.evaluation.curves import Curve, has_evaluations, read_published_curves
+from dream_agents.evaluation.curves import Curve, has_evaluations, has_rows, read_published_curves
 from dream_agents.evaluation.seeds import read_seeds
 from dream_agents.experiments.jobs import Job
 from dream_agents.experiments.report.aggregates import (
@@ -33,7 +33,6 @@ from dream_agents.experiments.report.tables import Table, aggregate_table, resul
 from dream_agents.runs import EPISODES
 
 _NAMES = {"return": "return", "success": "rate of success", "ms": "milliseconds"}
-_ROWS_OF_A_CURVE = 2  # a heading, and an episode
 
 
 def table_section(content: Content, _: Sequence[Path]) -> Section:
@@ -83,10 +82,7 @@ def _curves(content: Content, task: str) -> tuple[list[Curve], bool]:
 
 
 def _has_curve(job: Job) -> bool:
-    path = job.run / EPISODES
-    if has_evaluations(job.run):
-        return True
-    return path.is_file() and len(path.read_text(encoding="utf-8").splitlines()) >= _ROWS_OF_A_CURVE
+    return has_evaluations(job.run) or has_rows(job.run / EPISODES)
 
 
 def _markers(content: Content, task: str) -> Iterator[Curve]:

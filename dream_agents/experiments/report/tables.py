@@ -6,7 +6,7 @@ import csv
 import dataclasses
 import html
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -63,22 +63,14 @@ class Table:
 def results_tables(content: Content) -> list[Table]:
     """Mean and standard deviation over seeds for each task and method, and the published ones, if there are any."""
     metric = content.option("table", "metric")
-    labels = [method.label for method in content.methods]
-    rows: list[list[str]] = []
-    means: dict[str, list[float]] = {label: [] for label in labels}
-    for task in content.experiment.tasks:
-        kind = metric or metric_of(task)
-        row = [short(task)]
-        for method in content.methods:
-            values = content.results(method, task, kind)
-            row.append(_cell(values.mean(), values.std(), kind) if len(values) else "")
-            if len(values):
-                means[method.label].append(float(values.mean()))
-        rows.append(row)
-    kinds = {metric or metric_of(task) for task in content.experiment.tasks}
-    if len(rows) > 1 and len(kinds) == 1:
-        rows.append(_mean_row(labels, means, len(rows), kinds.pop()))
-    tables = [Table("results", "Results", ["task", *labels], rows, _note(content, metric))]
+    methods = {method.label: method for method in content.methods}
+
+    def ours(label: str, task: str) -> tuple[float, float] | None:
+        values = content.results(methods[label], task, metric or metric_of(task))
+        return (float(values.mean()), float(values.std())) if len(values) else None
+
+    rows = _rows(content, list(methods), ours, metric)
+    tables = [Table("results", "Results", ["task", *methods], rows, _note(content, metric))]
     published = _published_table(content, metric)
     return [*tables, published] if published else tables
 
@@ -89,23 +81,39 @@ def _published_table(content: Content, metric: str | None) -> Table | None:
     labels += [p.method for p in content.published if p.method not in labels]
     if not labels:
         return None
+    rows = _rows(content, labels, content.published_result, metric, empty=False)
+    sources = "; ".join(dict.fromkeys(p.source for p in content.published))
+    return Table("published", "Published results", ["task", *labels], rows, f"From {sources}.")
+
+
+def _rows(
+    content: Content,
+    labels: Sequence[str],
+    result: Callable[[str, str], tuple[float, float] | None],
+    metric: str | None,
+    empty: bool = True,
+) -> list[list[str]]:
+    """A row a task, and one of means over tasks where all have the same metric.
+
+    :param labels: of the columns
+    :param result: mean and standard deviation of a column on a task; None where there is none
+    :param empty: whether tasks without any result have a row
+    """
     rows: list[list[str]] = []
     means: dict[str, list[float]] = {label: [] for label in labels}
     for task in content.experiment.tasks:
-        found = {label: content.published_result(label, task) for label in labels}
-        if not any(found.values()):
+        found = {label: result(label, task) for label in labels}
+        if not empty and not any(found.values()):
             continue
-        row = [short(task)]
-        for label, result in found.items():
-            row.append("" if result is None else _cell(*result, metric or metric_of(task)))
-            if result is not None:
-                means[label].append(result[0])
-        rows.append(row)
+        kind = metric or metric_of(task)
+        rows.append([short(task), *("" if one is None else _cell(*one, kind) for one in found.values())])
+        for label, one in found.items():
+            if one is not None:
+                means[label].append(one[0])
     kinds = {metric or metric_of(task) for task in content.experiment.tasks}
     if len(rows) > 1 and len(kinds) == 1:
         rows.append(_mean_row(labels, means, len(rows), kinds.pop()))
-    sources = "; ".join(dict.fromkeys(p.source for p in content.published))
-    return Table("published", "Published results", ["task", *labels], rows, f"From {sources}.")
+    return rows
 
 
 def _mean_row(labels: Sequence[str], means: dict[str, list[float]], count: int, kind: str) -> list[str]:
