@@ -21,8 +21,6 @@ from dream_agents.versions import package_versions
 from dream_agents.wrappers.make import EnvLike
 
 if TYPE_CHECKING:
-    from stable_baselines3.common.policies import BasePolicy
-
     from dream_agents.export.check import Decision, Nudge
     from dream_agents.export.program import Actor, Program
     from dream_agents.export.writing import Exported
@@ -261,10 +259,10 @@ class ExportingAgent(OffPolicyAlgorithm):
                 before: Any = before,
                 starts: Any = starts,
             ) -> np.ndarray:
-                policy = self.policy if nudge is None else _nudged(self.policy, nudge)
+                agent = self if nudge is None else _nudged(self, nudge)
                 with torch.random.fork_rng(devices=[]):
                     torch.manual_seed(step)
-                    return np.asarray(policy.predict(observation, before, starts, deterministic)[0])
+                    return np.asarray(agent.predict(observation, before, starts, deterministic)[0])
 
             yield Decision(batch, memory, starts, noise, np.asarray(action), again)
 
@@ -293,11 +291,12 @@ def control_period(env: VecEnv) -> float | None:
     return None if not fps else round(1 / fps, 9)
 
 
-def _nudged(policy: BasePolicy, nudge: Nudge) -> BasePolicy:
-    """A copy of a policy with other weights."""
-    changed = copy.deepcopy(policy)
+def _nudged(agent: ExportingAgent, nudge: Nudge) -> ExportingAgent:
+    """An agent that decides by other weights, and shares all else."""
+    changed = copy.copy(agent)
+    changed.policy = copy.deepcopy(agent.policy)
     with torch.no_grad():
-        for parameter in changed.parameters():
+        for parameter in changed.policy.parameters():
             parameter.copy_(torch.from_numpy(nudge(parameter.cpu().numpy())))
     return changed
 
