@@ -23,6 +23,8 @@ from dream_agents.models.tdmpc import TDMPCSize
 from dream_agents.wrappers import describe, gl
 from dream_agents.wrappers.humanoid_bench.tasks import TASKS
 
+from .pages.snippets import blocks
+
 #: sub-packages that lie at the top of the checkout
 BESIDE = ("registry", "wrappers", "zoo")
 needs_gl = pytest.mark.skipif(
@@ -30,12 +32,8 @@ needs_gl = pytest.mark.skipif(
 )
 
 
-def blocks(page: Path, language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", page.read_text(), re.DOTALL)
-
-
 def block_with(page: Path, text: str) -> str:
-    (found,) = [block for block in blocks(page, "python") if text in block]
+    (found,) = [block.text for block in blocks(page, "python") if text in block.text]
     return found
 
 
@@ -231,7 +229,7 @@ def test_the_robot_pages_controllers_act(robot_page: Path) -> None:
     names: dict = {"__name__": __name__}
     names["SIZE"] = TDMPCSize(16, 16, 16, 2, 2)
     for block in blocks(robot_page, "python"):
-        quick = block.replace('"1M"', "SIZE, buffer_size=200, learning_starts=40")
+        quick = block.text.replace('"1M"', "SIZE, buffer_size=200, learning_starts=40")
         exec(
             quick.replace("learn(10_000)", "learn(50)").replace('planner="dream"', 'planner="policy"'), names
         )

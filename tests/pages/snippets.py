@@ -30,14 +30,14 @@ class Block:
         return f"{self.page}:{self.line}"
 
 
-def blocks(page: str, *languages: str) -> Iterator[Block]:
+def blocks(page: str | Path, *languages: str) -> Iterator[Block]:
     """Code blocks of a page in one of the languages, in order."""
     text = (CHECKOUT / page).read_text()
     for match in _BLOCK.finditer(text):
         indent, language, title, code = match.groups()
         if language in languages:
             code = re.sub(rf"^{indent}", "", code, flags=re.MULTILINE)
-            yield Block(page, language, title or "", code, text[: match.start()].count("\n") + 1)
+            yield Block(str(page), language, title or "", code, text[: match.start()].count("\n") + 1)
 
 
 def commands(block: Block) -> list[list[str]]:
