@@ -41,13 +41,13 @@ void check_description(const Ort::Session& session, const std::string& path) {
   Ort::AllocatorWithDefaultOptions allocator;
   const auto id = session.GetModelMetadata().LookupCustomMetadataMapAllocated("dream_agents.id", allocator);
   const auto slash = path.find_last_of('/');
-  const std::string beside = (slash == std::string::npos ? "" : path.substr(0, slash + 1)) + "controller.json";
-  std::ifstream file(beside);
-  if (!file) throw std::runtime_error(beside + " is missing; export writes it, so copy both");
+  const std::string description_path = (slash == std::string::npos ? "" : path.substr(0, slash + 1)) + "controller.json";
+  std::ifstream file(description_path);
+  if (!file) throw std::runtime_error(description_path + " is missing; export writes it, so copy both");
   std::stringstream content;
   content << file.rdbuf();
   if (!id || content.str().find('"' + std::string(id.get()) + '"') == std::string::npos)
-    throw std::runtime_error(beside + " belongs to another export than " + path);
+    throw std::runtime_error(description_path + " belongs to another export than " + path);
 }
 
 }  // namespace

@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-ENTRY, SIZES = "dream_mpc-walker-walk", ("1M", "5M")
+ENTRY = "dream_mpc-walker-walk"
 
 LIGHT = """
 import time
