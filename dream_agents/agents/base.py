@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
@@ -46,6 +46,7 @@ from dream_agents.learners.base import (
     plan_fields,
 )
 from dream_agents.models.base import WorldModel
+from dream_agents.models.packing import ObsShape
 from dream_agents.planners import Memory, Plan, Planner
 from dream_agents.planners.decision import with_action
 from dream_agents.replay import SequenceReplayBuffer
@@ -502,16 +503,8 @@ class WorldModelAgent(PlannerRoles, UpdatingAgent):
 
         return PlanningActor(self.world_model, self.planner, deterministic)
 
-    def _obs_shape(self) -> tuple[int, ...]:
-        shape = self.policy.encoding.shape
-        if isinstance(shape, Mapping):
-            from dream_agents.export.errors import ExportError
-
-            raise ExportError(
-                f"observations of several parts with images ({', '.join(shape)}) can't be exported yet; vectors, one "
-                "image, and dictionaries of vectors can"
-            )
-        return shape
+    def _obs_shape(self) -> ObsShape:
+        return self.policy.encoding.shape
 
     @contextmanager
     def _planning_by(self, planner: str | Planner | None) -> Iterator[None]:

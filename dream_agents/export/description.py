@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
-import numpy as np
 from gymnasium import spaces
 
 from dream_agents.deploy.description import FILE_NAME, VERSION, checksum
@@ -45,7 +44,7 @@ def describe(
     inputs = [_input(name, program, paths) for name in program.inputs]
     outputs = [_output(name, program) for name in program.outputs]
     flat = all(isinstance(part.space, spaces.Box | spaces.MultiBinary) for part in program.parts)
-    is_image = len(program.parts[0].shape) == 3 and program.parts[0].dtype == np.uint8
+    has_images = any(part.is_picture for part in program.parts)
     return {
         "n_envs": n_envs,
         "inputs": inputs,
@@ -53,7 +52,7 @@ def describe(
         "observation": {
             "kind": "array" if program.parts[0].path == () else "parts",
             "space": str(observation_space),
-            "flat_size": spaces.flatdim(observation_space) if flat and not is_image else None,
+            "flat_size": spaces.flatdim(observation_space) if flat and not has_images else None,
         },
         "action": {
             "low": action_space.low.tolist(),

@@ -14,8 +14,15 @@ LARGEST_EXPONENT = 20.0
 
 
 def decompositions() -> dict[Any, Callable[..., Any]]:
-    """What operators are to be replaced by in a program that is translated to ONNX."""
-    return {
+    """What operators are to be replaced by in a program that is translated to ONNX, which has none for gradients."""
+    from torch._decomp import core_aten_decompositions
+
+    gradients = {
+        operator: parts
+        for operator, parts in core_aten_decompositions().items()
+        if "_backward" in str(operator)
+    }
+    return gradients | {
         aten.copysign.Tensor: copysign,
         aten.cumprod.default: cumprod,
         aten.mish.default: mish,

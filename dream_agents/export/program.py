@@ -16,10 +16,11 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 from dream_agents.annex import accelerated
 from dream_agents.export.errors import ExportError
-from dream_agents.export.observations import Part, encode, parts_of
+from dream_agents.export.observations import Part, encode, parts_of, see_joined
 from dream_agents.export.operators import decompositions
 from dream_agents.models.base import WorldModel
 from dream_agents.models.kernels import tracing
+from dream_agents.models.packing import ObsShape
 from dream_agents.planners import Memory, Planner
 from dream_agents.planners.decision import decide
 from dream_agents.planners.draws import Draw, RandomInputs, packed, recorded, unpacked
@@ -63,6 +64,7 @@ class PlanningActor:
                 "file has a fixed number of operations; set budget_ms=None, and iterations"
             )
         self.model = copy.deepcopy(model).cpu().eval()
+        see_joined(self.model)
         self.planner, self.deterministic = copy.deepcopy(planner), deterministic
         self.name = f"{type(planner).__name__} on {type(model).__name__}"
 
@@ -133,7 +135,7 @@ class Program:
 def trace(
     actor: Actor,
     observation_space: gym.Space[object],
-    obs_shape: tuple[int, ...],
+    obs_shape: ObsShape,
     action_space: gym.spaces.Box,
     n_envs: int,
 ) -> Program:

@@ -18,6 +18,7 @@ from dream_agents.export.description import check_folder, describe, make_id, wri
 from dream_agents.export.errors import ExportError
 from dream_agents.export.formats import SUFFIXES, check_format, write_onnx, write_pt2
 from dream_agents.export.program import Actor, Program, trace
+from dream_agents.models.packing import ObsShape
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class Job:
 
     actor: Actor
     observation_space: gym.Space[Any]
-    obs_shape: tuple[int, ...]
+    obs_shape: ObsShape
     action_space: spaces.Box
     n_envs: int
     about: Mapping[str, Any] = field(default_factory=dict)

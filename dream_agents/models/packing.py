@@ -39,6 +39,7 @@ class Packing:
                     f'observations "{name}" of shape {shape} are neither numbers, shape (n,), nor images, shape '
                     "(channels, height, width)"
                 )
+        self.shapes = dict(shapes)
         #: shapes of images, and how many numbers there are, by key
         self.images = {name: _of_image(shapes[name]) for name in sorted(shapes) if len(shapes[name]) == 3}
         self.vectors = {name: shapes[name][0] for name in sorted(shapes) if len(shapes[name]) == 1}

@@ -2,14 +2,10 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from dream_agents import BMPC, SAC, TDMPC2, DreamerV3
+from dream_agents import SAC, TDMPC2, DreamerV3, DreamMPC
 from dream_agents.deploy import Controller
 from dream_agents.models.dreamer import DreamerSize
 from dream_agents.models.tdmpc import TDMPCSize
-from dream_agents.planners.adaptive import AdaptivePlanner
-from dream_agents.planners.cem import CEMPlanner
-from dream_agents.planners.grad import GradPlanner
-from dream_agents.planners.mppi import MPPIPlanner
 
 for name in ("onnx", "onnxscript", "onnxruntime"):
     pytest.importorskip(name, reason=f'exporting needs {name}: pip install "dream-agents[export]"')
@@ -19,9 +15,22 @@ TINY = {"model_size": TDMPCSize(16, 16, 16, 2, 2), **COMMON}
 TINY_DREAMER = {"model_size": DreamerSize(8, 8, 4, 4, 8, 4, 4), **COMMON}
 
 
-def slow(agent, planner):
-    """Translated in ten seconds or more."""
-    return pytest.param(agent, planner, marks=pytest.mark.slow)
+#: of every planner, as few and short plans as it takes
+PLANNERS = {
+    "adaptive": {"horizon": 1, "samples": 0, "iterations": 1},
+    "cem": {"horizon": 2, "iterations": 2, "samples": 8, "elites": 4},
+    "dream": {"horizon": 2, "candidates": 3},
+    "grad": {"horizon": 2, "candidates": 3, "iterations": 1},
+    "mppi": {"horizon": 1, "iterations": 2, "samples": 8, "policy_samples": 2, "elites": 4},
+    "policy": {},
+    "policy+grad": {"horizon": 1, "iterations": 2},
+}
+SIZES = {
+    **dict.fromkeys(("tdmpc2", "bmpc"), TINY["model_size"]),
+    **dict.fromkeys(("dreamer", "dreamer_gaussian", "planet"), TINY_DREAMER["model_size"]),
+}
+#: the others are translated in some ten seconds each
+QUICK = {("tdmpc2", "policy"), ("bmpc", "grad"), ("planet", "cem"), ("dreamer", "dream")}
 
 
 def roughened(agent):
@@ -29,25 +38,25 @@ def roughened(agent):
     import torch
 
     with torch.no_grad():
-        for head in (agent.world_model.reward_head[-1], agent.world_model.value_heads[-1]):
-            head.weight.normal_(std=0.3)
+        for parameter in agent.world_model.parameters():
+            if parameter.dim() > 1 and not parameter.any():
+                parameter.normal_(std=0.3)
     return agent
 
 
 @pytest.mark.parametrize(
-    ("agent", "planner"),
+    ("backbone", "planner"),
     [
-        slow(TDMPC2, MPPIPlanner(horizon=1, iterations=2, samples=8, policy_samples=2, elites=4)),
-        slow(TDMPC2, CEMPlanner(horizon=1, iterations=2, samples=8, elites=4)),
-        slow(TDMPC2, AdaptivePlanner(horizon=1, samples=0, iterations=2)),
-        (BMPC, GradPlanner(horizon=1, candidates=3, iterations=1)),
+        pytest.param(b, p, marks=[] if (b, p) in QUICK else pytest.mark.slow, id=f"{b}-{p}")
+        for b in SIZES
+        for p in PLANNERS
+        if b != "planet" or p in ("cem", "grad")  # it has no policy
     ],
-    ids=lambda value: value.__name__ if isinstance(value, type) else type(value).__name__,
 )
-def test_every_planner_is_a_graph(agent, planner, tmp_path):
-    exported = roughened(agent("Pendulum-v1", planner=planner, **TINY)).export(
-        tmp_path / "a", observations=10
-    )
+def test_every_planner_on_every_backbone_is_a_graph(backbone, planner, tmp_path):
+    options = {"model_size": SIZES[backbone], "planner": planner, "planner_kwargs": PLANNERS[planner]}
+    agent = roughened(DreamMPC("Pendulum-v1", backbone=backbone, **options, **COMMON))
+    exported = agent.export(tmp_path / "a", observations=6)
     assert exported.largest_difference < 1e-3
     controller = Controller(exported.path)
     actions = [controller.act(np.array([1.0, 0.0, speed])) for speed in (0, 1)]
@@ -105,3 +114,50 @@ def test_images_are_taken_with_channels_at_either_end_for_several_environments(t
     np.testing.assert_allclose(controller.act(np.moveaxis(images, -1, 1)), expected, atol=1e-4)
     with pytest.raises(ValueError, match="type float32"):
         controller.act(images / np.float32(255))
+
+
+class Robot(gym.Env):
+    """A camera of bytes and one of fractions, joints, and which of three gears."""
+
+    observation_space = gym.spaces.Dict(
+        {
+            "gear": gym.spaces.Discrete(3),
+            "arm": gym.spaces.Dict(
+                {
+                    "joints": gym.spaces.Box(-1, 1, (2, 2), np.float32),
+                    "camera": gym.spaces.Box(0, 255, (64, 64, 3), np.uint8),
+                }
+            ),
+            "depth": gym.spaces.Box(0, 1, (64, 64, 1), np.float32),
+        }
+    )
+    action_space = gym.spaces.Box(-2, 2, (2,), np.float32)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.observation_space.seed(seed)
+        return self.observation_space.sample(), {}
+
+    def step(self, action):
+        return self.observation_space.sample(), 0.0, False, False, {}
+
+
+def test_images_and_numbers_are_taken_by_key_as_the_environment_gives_them(tmp_path):
+    model = TDMPC2(gym.wrappers.TimeLimit(Robot(), 20), planner="policy", **TINY)
+    exported = model.export(tmp_path / "a", observations=5)
+    assert exported.largest_difference < 1e-4
+    controller = Controller(exported.path)
+    observation = Robot().reset(seed=1)[0]
+    expected, _ = model.predict(observation, deterministic=True)
+    np.testing.assert_allclose(controller.act(observation), expected, atol=1e-4)
+    dark = observation | {"arm": observation["arm"] | {"camera": np.zeros((64, 64, 3), np.uint8)}}
+    controller.reset()
+    assert np.abs(controller.act(dark) - expected).max() > 1e-4
+    with pytest.raises(ValueError, match="no 'arm'"):
+        controller.act(observation["arm"])
+
+
+def test_images_and_numbers_are_taken_by_key_for_several_environments_and_a_recurrent_model(tmp_path):
+    model = DreamerV3(gym.wrappers.TimeLimit(Robot(), 20), planner="policy", **TINY_DREAMER)
+    exported = model.export(tmp_path / "a", n_envs=2, observations=4)
+    assert exported.largest_difference < 1e-4
