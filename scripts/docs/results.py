@@ -16,6 +16,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 if sys.version_info >= (3, 11):
     import tomllib
 else:
@@ -25,7 +27,7 @@ CHECKOUT = Path(__file__).parents[2]
 PAGE, DATA = CHECKOUT / "docs/results.md", CHECKOUT / "docs/results"
 _EPISODES = 10
 #: colours that are told apart by readers who see few colours, on white and on black
-_COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+_COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#666666")
 _PLANNERS = ("policy", "dream", "adaptive", "mppi")
 
 
@@ -66,15 +68,15 @@ def with_tables(page: str) -> str:
 def learned() -> str:
     """What each run came to."""
     lines = [
-        "| task | agent | frames | return | published, same frames | minutes |",
-        "|---|---|---:|---:|---:|---:|",
+        "| task | agent | seeds | frames | return | published, same frames | minutes |",
+        "|---|---|---:|---:|---:|---:|---:|",
     ]
     for run in runs_of_page():
         mean, std, _ = run["evaluated"]
         published = "{} ({})".format(*run["published"]) if "published" in run else ""
         lines.append(
-            f"| {run['task']} | {run['agent']} | {run['frames']:,} | {mean} ± {std} | {published} | "
-            f"{run.get('minutes', '')} |"
+            f"| {run['task']} | {run['agent']} | {len(files(run))} | {run['frames']:,} | {mean} ± {std} | "
+            f"{published} | {run.get('minutes', '')} |"
         )
     return "\n".join(lines)
 
@@ -85,7 +87,7 @@ def commands() -> str:
     for run in runs_of_page():
         caveat = f": {run['caveat']}" if "caveat" in run else ""
         size = "" if run["agent"] == "SAC" else " --model-size 1M"
-        words = f"dream-agents train {run['command']} --seed 1{size}".split(" --")
+        words = f"dream-agents train {run['command']}{size} --seed {seeds(run)}".split(" --")
         lines, line = [], words[0]
         for word in words[1:]:
             if len(line) + len(word) > 95:
@@ -122,6 +124,17 @@ def planners() -> str:
     return "\n".join(lines)
 
 
+def files(run: dict[str, Any]) -> list[str]:
+    """A run's curves: one a seed."""
+    return [run["file"]] if "file" in run else list(run["files"])
+
+
+def seeds(run: dict[str, Any]) -> str:
+    """The first seed, which is 1, and what to put in its place for the others."""
+    count = len(files(run))
+    return "1" if count == 1 else "1  # and " + ", ".join(map(str, range(2, count + 1)))
+
+
 def curve(file: str) -> tuple[list[float], list[float]]:
     """Frames, and the mean return of the last ten training episodes."""
     with (DATA / file).open() as rows:
@@ -139,8 +152,12 @@ def draw(task: str, runs: list[dict[str, Any]]) -> None:
     figure = Figure(figsize=(6.4, 3.6), layout="constrained", facecolor="white")
     axes = figure.add_subplot()
     for color, run in zip(_COLORS, runs, strict=False):
-        frames, means = curve(run["file"])
-        axes.plot([f / 1000 for f in frames], means, color=color, label=run["agent"], linewidth=1.8)
+        curves = [curve(file) for file in files(run)]
+        frames = np.array(curves[0][0])
+        means = np.array([np.interp(frames, *found) for found in curves])  # of each seed, at the same frames
+        axes.plot(frames / 1000, means.mean(0), color=color, label=run["agent"], linewidth=1.8)
+        if len(curves) > 1:
+            axes.fill_between(frames / 1000, means.min(0), means.max(0), color=color, alpha=0.2, linewidth=0)
     drawn = set()
     for color, run in zip(_COLORS, runs, strict=False):
         value, whose = run.get("published", (None, ""))
