@@ -164,7 +164,7 @@ def _source(
     model: str, license: str | None, author: list[str] | None, env: str | None
 ) -> tuple[Any, dict[str, Any]]:
     """Find what is to go out: an entry by its name, or a loaded agent, and what its card is to say."""
-    from dream_agents.runs import is_entry, load_model
+    from dream_agents.runs import ARGS, is_entry, load_model, read_settings
 
     options: dict[str, Any] = {}
     if license is not None:
@@ -177,6 +177,9 @@ def _source(
                 f"--license, --author and --env are for models that are no entry yet; {model} has a card"
             )
         return model, {}
+    run = Path(model) if Path(model).is_dir() else Path(model).parent
+    if (run / ARGS).is_file():
+        options["command"] = read_settings(run).brief_command()
     return load_model(model, env=env, device="cpu", notice=say), options
 
 

@@ -77,6 +77,18 @@ class RunSettings:
             words += ["--set", option]
         return shlex.join([*words, "--out", str(folder)])
 
+    def brief_command(self) -> str:
+        """The command that trains the same agent, for a card: without defaults, and wherever the run goes."""
+        words = ["dream-agents", "train", self.env, "--agent", self.agent]
+        words += ["--decisions", str(self.decisions), "--seed", str(self.seed)]
+        if self.n_envs != 1:
+            words += ["--n-envs", str(self.n_envs)]
+        for option, value in (("--model-size", self.model_size), ("--planner", self.planner)):
+            words += [] if value is None else [option, value]
+        for option in self.options:
+            words += ["--set", option]
+        return shlex.join(words)
+
 
 def resume_command(folder: Path) -> str:
     """The command that continues a run.

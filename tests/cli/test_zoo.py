@@ -117,6 +117,10 @@ def test_trained_run_becomes_an_entry(dream_agents_command, trained, tmp_path):
     assert written.exit_code == 0, written.output
     card = zoo.verify(tmp_path / "mine")
     assert (card.license, card.authors, card.decisions) == ("MIT", ("A", "B"), 60)
+    assert card.command == (
+        "dream-agents train tests/CliPendulum-v0 --agent dream_mpc --decisions 60 --seed 0 --model-size tiny "
+        "--planner policy --set backbone=tdmpc2 --set learning_starts=24 --set batch_size=4"
+    )
     refused = dream_agents_command("zoo", "export", NAME, tmp_path / "other", "--license", "MIT")
     assert refused.exit_code == 2
     assert f"{NAME} has a card" in refused.stderr
