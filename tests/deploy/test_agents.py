@@ -63,6 +63,12 @@ def test_every_planner_on_every_backbone_is_a_graph(backbone, planner, tmp_path)
     assert np.abs(actions).max() <= 2
 
 
+def test_an_agent_that_has_learned_nothing_is_exported(tmp_path):
+    agent = TDMPC2("Pendulum-v1", planner="dream", planner_kwargs={"horizon": 1}, **TINY)
+    exported = agent.export(tmp_path / "a", observations=6)  # all plans are as good as equal
+    assert exported.path.is_file()
+
+
 def test_recurrent_memory_goes_from_decision_to_decision(tmp_path):
     agent = DreamerV3("Pendulum-v1", **TINY_DREAMER)
     exported = agent.export(tmp_path / "a", observations=10)
