@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import gymnasium as gym
@@ -187,6 +187,25 @@ class KeyedObservation(gym.ObservationWrapper[Any, Any, Any], gym.utils.RecordCo
             else:
                 found[name] = np.asarray(spaces.flatten(part, value), np.float32)
         return found
+
+
+def unkeyed(space: gym.Space[Any], keyed: Mapping[str, Array], path: Path = ()) -> Any:
+    """Return the observation that :class:`KeyedObservation` made these parts of.
+
+    :param space: what the environment itself observes
+    :param keyed: one observation's parts by their keys
+    :param path: where `space` is in it
+    """
+    if isinstance(space, spaces.Dict):
+        return {key: unkeyed(part, keyed, (*path, key)) for key, part in space.spaces.items()}
+    if isinstance(space, spaces.Tuple):
+        return tuple(unkeyed(part, keyed, (*path, key)) for key, part in enumerate(space.spaces))
+    value = keyed[name_of(path)]
+    if not is_picture(space):
+        return spaces.unflatten(space, value)
+    assert isinstance(space, Box)
+    image = value if value.shape == space.shape else np.moveaxis(value, 0, -1)
+    return image if space.dtype == np.uint8 else (image * (space.high.max() / 255)).astype(space.dtype)
 
 
 def _plain(space: gym.Space[Any]) -> Box:

@@ -19,8 +19,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from dream_agents.agents.task import TrainingTask
 from dream_agents.models.packing import ObsShape
 from dream_agents.versions import package_versions
-from dream_agents.wrappers.keyed import Path as KeyPath
-from dream_agents.wrappers.keyed import is_picture, name_of
+from dream_agents.wrappers.keyed import unkeyed
 from dream_agents.wrappers.make import EnvLike
 
 if TYPE_CHECKING:
@@ -233,7 +232,7 @@ class ExportingAgent(OffPolicyAlgorithm):
                 array if space is None or array.ndim == 3 else array.reshape(space.shape).astype(space.dtype)
             )
         if isinstance(observation, dict):
-            return _unkeyed(native, observation)
+            return unkeyed(native, observation)
         return spaces.unflatten(native, np.asarray(observation))
 
     def _decisions(
@@ -304,20 +303,6 @@ def _nudged(agent: ExportingAgent, nudge: Nudge) -> ExportingAgent:
         for parameter in changed.policy.parameters():
             parameter.copy_(torch.from_numpy(nudge(parameter.cpu().numpy())))
     return changed
-
-
-def _unkeyed(space: gym.Space[Any], keyed: Mapping[str, np.ndarray], path: KeyPath = ()) -> Any:
-    """An observation of a space from what :class:`~dream_agents.wrappers.keyed.KeyedObservation` makes of it."""
-    if isinstance(space, spaces.Dict):
-        return {key: _unkeyed(part, keyed, (*path, key)) for key, part in space.spaces.items()}
-    if isinstance(space, spaces.Tuple):
-        return tuple(_unkeyed(part, keyed, (*path, key)) for key, part in enumerate(space.spaces))
-    value = keyed[name_of(path)]
-    if not is_picture(space):
-        return spaces.unflatten(space, value)
-    assert isinstance(space, spaces.Box)
-    image = value if value.shape == space.shape else np.moveaxis(value, 0, -1)
-    return image if space.dtype == np.uint8 else (image * (space.high.max() / 255)).astype(space.dtype)
 
 
 def _row(observation: Any, index: int) -> Any:

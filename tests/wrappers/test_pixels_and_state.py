@@ -11,7 +11,7 @@ from gymnasium.utils.env_checker import check_env
 
 from dream_agents import make_env, make_vec_env
 from dream_agents.wrappers import gl, task_info
-from dream_agents.wrappers.keyed import is_picture, observe_by_key, to_bytes
+from dream_agents.wrappers.keyed import KeyedObservation, is_picture, observe_by_key, to_bytes, unkeyed
 
 BOTH = {"obs_type": "pixels+state"}
 
@@ -175,6 +175,21 @@ class TestOwnImages:
         check_env(env, skip_render_check=True)
         observation, _ = env.reset()
         assert observation["head.camera"].shape == (3, 48, 40) and observation["mode"].tolist() == [0, 1]
+
+    @pytest.mark.parametrize("kind", [kind for kind in IMAGES if IMAGES[kind][1]])
+    def test_what_was_brought_into_form_is_brought_back(self, kind):
+        image, _ = IMAGES[kind]
+        joints = Box(-1, 1, (2, 2), np.float32)
+        env = Counter(
+            spaces.Dict({"head": spaces.Tuple((image, joints)), "mode": spaces.Discrete(2, start=2)})
+        )
+        by_key = KeyedObservation(env)
+        env.observation_space.seed(0)
+        keyed = by_key.observation(env.observation_space.sample())
+        again = unkeyed(env.observation_space, keyed)
+        assert env.observation_space.contains(again)
+        for name, part in by_key.observation(again).items():
+            np.testing.assert_array_equal(part, keyed[name])
 
     def test_with_state_alone_images_are_still_vectors(self):
         space = spaces.Dict({"camera": IMAGES["bytes"][0], "arm": Box(-1, 1, (2,))})
