@@ -34,7 +34,8 @@ FILMS = {
     "finger-spin": Film("bmpc-finger-spin", 60),
     "cartpole-swingup": Film("dream_mpc-cartpole-swingup", 120, 2),
     "drawer-close": Film("dream_mpc-drawer-close", 60),
-    "h1-walk": Film("humanoid_h1-walk-v0", 40),
+    "window-open": Film("dream_mpc-window-open", 60),
+    "h1-stand": Film("dream_mpc-h1-stand", 60),
     "half-cheetah": Film("HalfCheetah-v5", 50),
 }
 

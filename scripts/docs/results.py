@@ -108,11 +108,10 @@ def planners() -> str:
     ]
     for path in sorted((CHECKOUT / "zoo/entries").glob("*/card.toml")):
         card = tomllib.loads(path.read_text())
-        results = {
-            result["planner"].split()[0]: result
-            for result in card["results"]
-            if result.get("measure", "return") == "return"
-        }
+        results: dict[str, Any] = {}
+        for result in card["results"]:
+            if result.get("measure", "return") == "return":
+                results.setdefault(result["planner"].split()[0], result)  # its default options stand first
         cells = []
         for planner in _PLANNERS:
             result = results.get(planner)
