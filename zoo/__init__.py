@@ -2,7 +2,7 @@
 
     >>> from dream_agents import zoo
     >>> zoo.names("walker", offline=True)
-    ['dream_mpc-walker-walk', 'dreamer-walker-walk', 'tdmpc2-walker-walk']
+    ['bmpc-walker-walk', 'dream_mpc-walker-walk', 'dreamer-walker-walk', 'tdmpc2-walker-walk']
     >>> model = zoo.load("tdmpc2-walker-walk")
 
 An entry is a card (``card.toml``) and weights. Weights that come with the package lie next to the card
