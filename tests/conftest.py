@@ -1,5 +1,7 @@
 import importlib.util
 import os
+import re
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -7,10 +9,23 @@ import pytest
 import torch
 
 CHECKOUT = Path(__file__).resolve().parents[1]
+#: tasks of Meta-World that the zoo has models of
+ZOO_TASKS = {
+    task
+    for card in CHECKOUT.glob("zoo/entries/*/card.toml")
+    for task in re.findall(
+        r'^environment = "metaworld_(.*)-v3"', card.read_text(encoding="utf-8"), re.MULTILINE
+    )
+}
 
 # Readline, which pytest loads, tells pytest-xdist's workers of a terminal with 80 columns, where there is none.
 for name in ("COLUMNS", "LINES"):
     os.environ.pop(name, None)
+
+
+# A shell's background jobs ignore Ctrl-C, and so would whatever the tests interrupt.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_configure() -> None:
@@ -30,7 +45,7 @@ def needs_metaworld(item: pytest.Item) -> bool:
     """Tell whether a test is marked so, or one of its parameters names a task of Meta-World or a model of one."""
     parameters = getattr(item, "callspec", None)
     named = str(list(parameters.params.values())) if parameters else ""
-    return "metaworld" in item.keywords or "metaworld_" in named or "drawer-close" in named
+    return "metaworld" in item.keywords or "metaworld_" in named or any(task in named for task in ZOO_TASKS)
 
 
 @pytest.fixture(scope="session")
