@@ -14,10 +14,11 @@ from gymnasium import spaces
 from torch import Tensor
 
 from dream_agents.models.packing import ObsShape, Packing
-from dream_agents.wrappers.keyed import is_picture, name_of, picture_shape
+from dream_agents.wrappers.keyed import is_picture, leaves, name_of, picture_shape
 
 #: Name of an observation that is one array; the parts of others have names that begin with it.
 OBSERVATION = "observation"
+_ARRAYS = (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)
 
 
 @dataclass(frozen=True)
@@ -51,29 +52,21 @@ class Part:
         """Whether it is images that are learned from."""
         return is_picture(self.space)
 
-    def of(self, observation: Any) -> Any:
-        """Find this part in an observation."""
-        for key in self.path:
-            observation = observation[key]
-        return observation
 
-
-def parts_of(space: gym.Space[Any], path: tuple[str | int, ...] = ()) -> list[Part]:
+def parts_of(space: gym.Space[Any]) -> list[Part]:
     """The arrays that an observation consists of, in the order in which they are flattened.
 
     :param space: what is observed
     :raises ValueError: for spaces whose observations are no arrays of fixed shapes
     """
-    if isinstance(space, spaces.Dict):
-        return [part for key, own in space.spaces.items() for part in parts_of(own, (*path, key))]
-    if isinstance(space, spaces.Tuple):
-        return [part for key, own in enumerate(space.spaces) for part in parts_of(own, (*path, key))]
-    if isinstance(space, spaces.Box | spaces.Discrete | spaces.MultiDiscrete | spaces.MultiBinary):
-        return [Part(path, space)]
-    raise ValueError(
-        f"observations of {space} can't be exported: a file takes arrays of fixed shapes (Box, Discrete, "
-        "MultiDiscrete, MultiBinary, and Dict and Tuple of these)"
-    )
+    parts = [Part(path, own) for path, own in leaves(space)]
+    for part in parts:
+        if not isinstance(part.space, _ARRAYS):
+            raise ValueError(
+                f"observations of {part.space} can't be exported: a file takes arrays of fixed shapes (Box, Discrete, "
+                "MultiDiscrete, MultiBinary, and Dict and Tuple of these)"
+            )
+    return parts
 
 
 def encode(parts: Sequence[Part], inputs: Mapping[str, Tensor], shape: ObsShape) -> Tensor:

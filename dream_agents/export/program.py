@@ -154,7 +154,8 @@ def trace(
     start = torch.zeros(n_envs, dtype=torch.bool)
     generator = torch.Generator()  # stands for the noise inputs
     seen = encode(parts, observed, obs_shape)
-    draws = recorded(lambda source: actor.act(seen, memory, start, source), generator, actor.name)
+    with tracing():
+        draws = recorded(lambda source: actor.act(seen, memory, start, source), generator, actor.name)
     noise = packed(draws, [draw.draw(torch.Generator()) for draw in draws])
     inputs = observed | {MEMORY + name: value for name, value in memory.items()}
     if memory:

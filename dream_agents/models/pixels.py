@@ -83,12 +83,8 @@ class PixelEncoder(nn.Sequential):
 
 
 def _centred(images: Tensor) -> Tensor:
-    """Bytes minus 128, which eight bits hold; float32 in a graph, since ONNX does not compute with bytes.
-
-    What a graph joins with numbers are floats already.
-    """
-    as_numbers = is_tracing() or images.is_floating_point()
-    return images.float() - 128 if as_numbers else (images - 128).view(torch.int8)
+    """Bytes minus 128: eight bits hold them, but ONNX does not compute with such numbers."""
+    return images.float() - 128 if is_tracing() else (images - 128).view(torch.int8)
 
 
 class _ChannelsLast(nn.Module):

@@ -7,7 +7,7 @@ import dataclasses
 import json
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -69,25 +69,23 @@ class RunSettings:
 
         :param folder: where the run goes
         """
-        words = ["dream-agents", "train", self.env]
-        for name, value in dataclasses.asdict(self).items():
-            if name not in ("env", "options") and value is not None:
-                words += [f"--{name.replace('_', '-')}", str(value)]
-        for option in self.options:
-            words += ["--set", option]
-        return shlex.join([*words, "--out", str(folder)])
+        names = [field.name for field in dataclasses.fields(self) if field.name not in ("env", "options")]
+        return shlex.join([*self._words(names), "--out", str(folder)])
 
     def brief_command(self) -> str:
         """The command that trains the same agent, for a card: without defaults, and wherever the run goes."""
-        words = ["dream-agents", "train", self.env, "--agent", self.agent]
-        words += ["--decisions", str(self.decisions), "--seed", str(self.seed)]
-        if self.n_envs != 1:
-            words += ["--n-envs", str(self.n_envs)]
-        for option, value in (("--model-size", self.model_size), ("--planner", self.planner)):
-            words += [] if value is None else [option, value]
+        several = ["n_envs"] if self.n_envs != 1 else []
+        return shlex.join(self._words(["agent", "decisions", "seed", *several, "model_size", "planner"]))
+
+    def _words(self, names: Iterable[str]) -> list[str]:
+        """The words of a command that gives these settings, and ``--set``."""
+        words = ["dream-agents", "train", self.env]
+        for name in names:
+            if (value := getattr(self, name)) is not None:
+                words += [f"--{name.replace('_', '-')}", str(value)]
         for option in self.options:
             words += ["--set", option]
-        return shlex.join(words)
+        return words
 
 
 def resume_command(folder: Path) -> str:
