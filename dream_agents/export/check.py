@@ -19,7 +19,7 @@ TOLERANCE = 1e-4
 #: How much of a larger difference ``predict`` itself has to make when observation and weights change by a
 #: hundred-thousandth: float32 has seven digits, and a decision is hundreds of operations.
 SHARE = 0.5
-_NUDGE, _TRIALS = 2.0**-17, 32
+_NUDGE, _TRIALS = 2.0**-17, 256
 #: what is small or 0 moves by this: heads that begin at 0 give plans that are equal but for rounding
 _LEAST_NUDGE = 2.0**-24
 
@@ -55,8 +55,8 @@ class Differences:
 
     :param of_decisions: the largest difference of each
     :param places: where it is, in words
-    :param rounding: for decisions that differ by more than the tolerance: how far ``predict`` itself moves when
-        observation and weights change by a hundred-thousandth
+    :param rounding: for decisions that differ by more than the tolerance: how far ``predict`` itself moves, at least,
+        when observation and weights change by a hundred-thousandth
     """
 
     of_decisions: np.ndarray
@@ -109,7 +109,7 @@ def compare(
             f"{decision.action[place]:.7g}, the file {action[place]:.7g}"
         )
         if found[-1] > tolerance:
-            rounding[number] = _rounding(decision, half_range)
+            rounding[number] = _rounding(decision, half_range, SHARE * found[-1])
     return Differences(np.array(found), places, rounding)
 
 
@@ -118,18 +118,21 @@ def _difference(action: np.ndarray, other: np.ndarray, half_range: np.ndarray) -
     return np.where(np.isfinite(difference), difference, np.inf)
 
 
-def _rounding(decision: Decision, half_range: np.ndarray) -> float:
+def _rounding(decision: Decision, half_range: np.ndarray, enough: float) -> float:
     """How far ``predict`` moves when the observation's numbers change by a hundred-thousandth, up or down.
 
     In every other trial the weights' do, too: an observation moves the values of all plans alike, as rounding does not.
+    Trials end when ``predict`` has moved far enough: plans whose values are a millionth apart change places seldom.
     """
     rng = np.random.default_rng(0)
-    moved = []
+    moved = 0.0
     for trial in range(_TRIALS):
         weights = (lambda array: _nudged(array, rng)) if trial % 2 else None
         action = decision.again(_nudged(decision.observation, rng), weights)
-        moved.append(_difference(action, decision.action, half_range).max())
-    return float(max(moved))
+        moved = max(moved, float(_difference(action, decision.action, half_range).max()))
+        if moved >= enough:
+            break
+    return moved
 
 
 def _nudged(observation: Any, rng: np.random.Generator) -> Any:

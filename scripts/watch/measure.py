@@ -46,6 +46,7 @@ def main() -> None:
         print(set_threads(["watch"], os.environ), file=sys.stderr)  # as the command does
         print(json.dumps(measure(options.child, 60 * options.minutes)))
         return
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it, and so would the page
     rows = []
     for name in options.model:
         command = [sys.executable, __file__, "--child", name, "--minutes", str(options.minutes)]
