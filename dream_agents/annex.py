@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dream_agents.models.base import WorldModel
@@ -40,6 +40,18 @@ def accelerated(model: WorldModel, planner: Planner) -> tuple[WorldModel, Planne
 
     model = fast_model(model)
     return model, fast_planner(model, planner)
+
+
+def make_updates(learner: Any) -> Any:
+    """What has a learner's ``update`` and ``pretrain``, on a CUDA device by graphs; metrics hold until the next update.
+
+    :param learner: a :class:`~dream_agents.learners.base.Learner`
+    """
+    if not enabled():
+        return learner
+    from dream_agents.fast.updates import FastUpdates
+
+    return FastUpdates(learner)
 
 
 def can_compile() -> bool:

@@ -297,6 +297,7 @@ class WorldModelAgent(DecidingAgent):
             generator.seed()
         self._seed_own(self.seed)
         self._learner: Learner | None = None
+        self._updates = None
         self._plan_memory: Memory | None = None
         self._plan_owner: Planner | None = None
         self._last_plan: Plan | None = None

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from dream_agents.agents.interrupts import stops_at_rollout_start, whole
 from dream_agents.agents.world_model_saving import SavedWorldModelAgent
+from dream_agents.annex import make_updates
 from dream_agents.learners.base import Backbone, Learner, get_backbone
 from dream_agents.models.base import WorldModel
 from dream_agents.planners import Planner
@@ -48,6 +49,8 @@ class UpdatingAgent(SavedWorldModelAgent):
     _warned_of_no_update: bool = False
     _callback: BaseCallback | None = None
     _is_stopped: bool = False
+    #: what updates: the learner, or what makes it faster
+    _updates: Any = None
 
     @property
     @abstractmethod
@@ -156,10 +159,12 @@ class UpdatingAgent(SavedWorldModelAgent):
         assert self.replay_buffer is not None
         began = time.perf_counter()
         batch = self.replay_buffer.sample(batch_size, env=self._vec_normalize_env)
+        if self._updates is None:
+            self._updates = make_updates(self.learner)
         if pretrain:
-            metrics = self.learner.pretrain(batch)
+            metrics = self._updates.pretrain(batch)
         else:
-            metrics = self.learner.update(self.learner.refresh(batch, self.expert, self.replay_buffer))
+            metrics = self._updates.update(self.learner.refresh(batch, self.expert, self.replay_buffer))
         self._n_updates += 1
         self._updates_took(time.perf_counter() - began, 1)
         return metrics

@@ -21,6 +21,7 @@ _FIXED = ("backbone", "model_size", "model_kwargs", "episodic")
 #: attributes that the first decisions after loading make again
 _NOT_SAVED = (
     "_learner",
+    "_updates",
     "generators",
     "_plan_memory",
     "_plan_owner",

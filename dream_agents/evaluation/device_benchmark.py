@@ -11,7 +11,7 @@ import torch
 from gymnasium import spaces
 
 from dream_agents.agents.policy import WorldModelPolicy
-from dream_agents.annex import keep_freed_memory
+from dream_agents.annex import keep_freed_memory, make_updates
 from dream_agents.evaluation.benchmark import ACTION_DIM, BATCH_SIZE, OBS_DIM, Measurement
 from dream_agents.learners.tdmpc2 import TDMPC2Backbone, TDMPC2Config
 from dream_agents.planners import make_planner
@@ -84,7 +84,8 @@ def _update(device: torch.device, size: str, autocast: str | None) -> Callable[[
         torch.rand(steps, device=device),
         torch.zeros(steps, device=device),
     )
-    return lambda: learner.update(batch)
+    updates = make_updates(learner)
+    return lambda: updates.update(batch)
 
 
 def _measure(

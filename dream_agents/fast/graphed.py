@@ -95,7 +95,7 @@ class GraphedDecision(FixedDecision):
             with torch.cuda.stream(stream):
                 for _ in range(_WARM_UP_CALLS):
                     self.decide()
-                with _waiting_is_an_error():
+                with waiting_is_an_error():
                     self.decide()
             torch.cuda.current_stream(obs.device).wait_stream(stream)
             self._graph = torch.cuda.CUDAGraph()
@@ -110,7 +110,7 @@ class GraphedDecision(FixedDecision):
 
 
 @contextmanager
-def _waiting_is_an_error() -> Iterator[None]:
+def waiting_is_an_error() -> Iterator[None]:
     """Raise a ``RuntimeError`` for what would break a capture, before it can."""
     before = torch.cuda.get_sync_debug_mode()
     torch.cuda.set_sync_debug_mode("error")

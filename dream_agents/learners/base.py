@@ -44,6 +44,10 @@ class Learner(ABC):
     horizon: int
     world_model: WorldModel
     optimizers: dict[str, torch.optim.Optimizer]
+    generator: torch.Generator
+    #: whether :meth:`update` can be captured in a CUDA graph: nothing in it waits for the device, it draws from
+    #: ``self.generator``, and optimizers are ``capturable``, with learning rates that are tensors
+    capturable: ClassVar[bool] = False
 
     @abstractmethod
     def update(self, batch: SequenceBatch) -> dict[str, Tensor]:

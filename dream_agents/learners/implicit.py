@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dream_agents.learners.base import Backbone, Learner, mean_of_happened
+from dream_agents.models.layers import Members
 from dream_agents.models.packing import shift_images
 from dream_agents.models.tdmpc import ImplicitWorldModel, TDMPCSize
 from dream_agents.replay import SequenceBatch
@@ -84,6 +85,7 @@ class ImplicitModelLearner(Learner):
 
     #: what the policy's loss is scaled by the range of
     scaled: ClassVar[str]
+    capturable: ClassVar[bool] = True
     world_model: ImplicitWorldModel
 
     def __init__(
@@ -108,12 +110,16 @@ class ImplicitModelLearner(Learner):
             {"params": encoder, "lr_scale": config.encoder_lr_scale},
             {"params": others, "lr_scale": 1.0},
         ]
+        policy = [{"params": self.policy_parameters, "lr_scale": 1.0}]
+        #: whether nothing may wait for the device: what an update draws and its learning rates then stay there
+        self.on_device = self.device.type == "cuda"
         self.optimizers = {
-            "model": torch.optim.Adam(groups, fused=True),
-            "policy": torch.optim.Adam(
-                [{"params": self.policy_parameters, "lr_scale": 1.0}], eps=1e-5, fused=True
-            ),
+            "model": torch.optim.Adam(groups, fused=True, capturable=self.on_device),
+            "policy": torch.optim.Adam(policy, eps=1e-5, fused=True, capturable=self.on_device),
         }
+        if self.on_device:
+            for group in self._groups():
+                group["lr"] = torch.zeros((), device=self.device)
         self.set_learning_rate(learning_rate)
         weights = config.temporal_coef ** torch.arange(self.horizon + 1, device=self.device)
         self._temporal_weights = weights  # [H + 1]
@@ -123,26 +129,39 @@ class ImplicitModelLearner(Learner):
 
     def set_learning_rate(self, learning_rate: float) -> None:
         """Set Adam's learning rate; the encoder's stays at ``encoder_lr_scale`` times it."""
-        for optimizer in self.optimizers.values():
-            for group in optimizer.param_groups:
-                group["lr"] = learning_rate * group["lr_scale"]
+        for group in self._groups():
+            _set_rate(group, learning_rate * group["lr_scale"])
+
+    def _groups(self) -> list[dict[str, Any]]:
+        return [group for optimizer in self.optimizers.values() for group in optimizer.param_groups]
 
     def state_dict(self) -> dict[str, Any]:
-        """Optimizers and running scale."""
-        return super().state_dict() | {"scale": self.scale.value}
+        """Optimizers and running scale; learning rates as numbers."""
+        state = super().state_dict()
+        for optimizer in self.optimizers:
+            for group in state[optimizer]["param_groups"]:  # a copy
+                group["lr"] = float(group["lr"])
+        return state | {"scale": self.scale.value}
 
     def load_state_dict(self, state: dict[str, Any], strict: bool = True) -> None:
-        """Take back what :meth:`state_dict` gave."""
+        """Take back what :meth:`state_dict` gave, on whatever device it was."""
+        kept = [{name: group[name] for name in ("lr", "capturable")} for group in self._groups()]
         super().load_state_dict(state, strict)
+        for group, own in zip(self._groups(), kept, strict=True):
+            rate = float(group["lr"])
+            group.update(own)
+            _set_rate(group, rate)
         self.scale.value.copy_(state["scale"])
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.autocast == "bfloat16")
 
-    def _random_pair(self) -> list[int]:
+    def _random_pair(self) -> Members:
         """Two members of the value ensemble, drawn without replacement."""
-        members = torch.randperm(self.world_model.num_values, generator=self.generator, device=self.device)
-        return members[:2].tolist()
+        count = self.world_model.num_values
+        if self.on_device:
+            return torch.rand(count, generator=self.generator, device=self.device).topk(2).indices.split(1)
+        return torch.randperm(count, generator=self.generator, device=self.device)[:2].tolist()
 
     def update(self, batch: SequenceBatch) -> dict[str, Tensor]:
         """Update the model, then the policy prior, then the target values.
@@ -190,7 +209,7 @@ class ImplicitModelLearner(Learner):
         return norm
 
     @abstractmethod
-    def targets(self, batch: SequenceBatch, members: list[int]) -> tuple[Tensor, Tensor]:
+    def targets(self, batch: SequenceBatch, members: Members) -> tuple[Tensor, Tensor]:
         """Encoded next observations ``[H, B, Z]`` and targets of the values ``[H, B]`` from two target values."""
 
     @abstractmethod
@@ -240,6 +259,14 @@ class ImplicitModelLearner(Learner):
             metrics["train/termination_loss"] = termination
         metrics |= {"train/loss": loss, "train/td_target": mean_of_happened(td_target, batch.mask)}
         return loss, latents, {name: metric.detach() for name, metric in metrics.items()}
+
+
+def _set_rate(group: dict[str, Any], rate: float) -> None:
+    """Set the learning rate of an optimizer's group, in place where it is a tensor."""
+    if isinstance(group["lr"], Tensor):
+        group["lr"].fill_(rate)
+    else:
+        group["lr"] = rate
 
 
 class ImplicitBackbone(Backbone):

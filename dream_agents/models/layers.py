@@ -12,6 +12,9 @@ from torch import Tensor
 
 from dream_agents.models.kernels import group_softmax, linear, mish
 
+#: which networks of an ensemble: whole numbers, or tensors ``[1]`` that stay on their device
+Members = Sequence[int | Tensor]
+
 
 class SimNorm(nn.Module):
     """Simplicial normalisation: a softmax over each group of ``group_size`` entries of the last dimension."""
@@ -82,14 +85,15 @@ class EnsembleLinear(nn.Module):
         x = F.layer_norm(x, x.shape[-1:])
         return mish(torch.addcmul(self.ln.bias.unsqueeze(1), x, self.ln.weight.unsqueeze(1)))
 
-    def forward_member(self, x: Tensor, member: int) -> Tensor:
+    def forward_member(self, x: Tensor, member: int | Tensor) -> Tensor:
         """Map ``[rows, in_features]`` to ``[rows, out_features]`` by one of the networks, without dropout."""
-        weight, bias = self.weight[member], self.bias[member]
+        weight, bias = _chosen(self.weight, member), _chosen(self.bias, member)
         if self.ln is None:
             with torch.autocast(x.device.type, enabled=False):
                 return linear(x.to(weight.dtype), weight, bias)
         x = linear(x, weight, bias)
-        return mish(F.layer_norm(x, x.shape[-1:], self.ln.weight[member], self.ln.bias[member]))
+        gain, offset = _chosen(self.ln.weight, member), _chosen(self.ln.bias, member)
+        return mish(F.layer_norm(x, x.shape[-1:], gain, offset))
 
     def forward_each(self, inputs: Sequence[Tensor]) -> list[Tensor]:
         """:meth:`forward` of each network's rows ``[rows, in_features]``, one network after the other.
@@ -105,6 +109,11 @@ class EnsembleLinear(nn.Module):
             drop_from_each(outputs, self.dropout)
         norms = zip(outputs, self.ln.weight.unbind(), self.ln.bias.unbind(), strict=True)
         return [mish(F.layer_norm(x, x.shape[-1:], gain, offset)) for x, gain, offset in norms]
+
+
+def _chosen(weights: Tensor, member: int | Tensor) -> Tensor:
+    """A member's part of ``weights [M, ...]``; of a tensor ``[1]`` without waiting for its value."""
+    return weights[member] if isinstance(member, int) else weights.index_select(0, member).squeeze(0)
 
 
 def _products_one_by_one() -> bool:
@@ -176,7 +185,7 @@ class ValueEnsemble(nn.Sequential):
         """First, hidden and last layer."""
         return cast("tuple[EnsembleLinear, ...]", tuple(self))
 
-    def forward(self, input: Tensor, members: Sequence[int] | None = None) -> Tensor:
+    def forward(self, input: Tensor, members: Members | None = None) -> Tensor:
         """Logits ``[M, ..., num_bins]`` of the chosen members, without dropout, or of all."""
         rows = input.reshape(-1, input.shape[-1])
         if members is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, cast
 
@@ -21,7 +21,15 @@ from dream_agents.models.heads import (
     scaled_tanh,
     symlog_to_hold,
 )
-from dream_agents.models.layers import NormedLinear, SimNorm, ValueEnsemble, initialize, join, mlp
+from dream_agents.models.layers import (
+    Members,
+    NormedLinear,
+    SimNorm,
+    ValueEnsemble,
+    initialize,
+    join,
+    mlp,
+)
 from dream_agents.models.packing import ObsShape, Packing, check_obs_shape
 from dream_agents.models.pixels import PixelEncoder
 
@@ -181,15 +189,15 @@ class ImplicitWorldModel(WorldModel):
         assert action is not None, "Q-functions take an action"
         return join(z, action)
 
-    def value_logits(self, z: Tensor, action: Tensor | None, members: Sequence[int] | None = None) -> Tensor:
+    def value_logits(self, z: Tensor, action: Tensor | None, members: Members | None = None) -> Tensor:
         """Two-hot logits ``[M, ..., bins]`` of the online values."""
         return self.value_heads(self._value_input(z, action), members)
 
-    def values(self, z: Tensor, action: Tensor | None, members: Sequence[int] | None = None) -> Tensor:
+    def values(self, z: Tensor, action: Tensor | None, members: Members | None = None) -> Tensor:
         """Q_m(z, a) or V_m(z), in return units."""
         return self.two_hot.decode(self.value_logits(z, action, members))
 
-    def target_values(self, z: Tensor, action: Tensor | None, members: Sequence[int] | None = None) -> Tensor:
+    def target_values(self, z: Tensor, action: Tensor | None, members: Members | None = None) -> Tensor:
         """What the target networks predict, ``[M, ...]``."""
         return self.two_hot.decode(self.target_value_heads(self._value_input(z, action), members))
 

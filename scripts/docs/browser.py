@@ -21,7 +21,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
-PAGES = ("", "results/", "benchmarks/", "gallery/", "api/", "experiments/", "watch/")
+PAGES = ("", "results/", "benchmarks/", "gallery/", "api/", "experiments/", "watch/", "tutorials/planners/")
 WIDTHS = {"desktop": (1280, 800), "phone": (390, 844)}
 _WATCHED = "dream_mpc-walker-walk"
 #: what software rendering says of itself
@@ -84,7 +84,7 @@ def _look_at_all(browser: Any, site: str, pages: Any, pictures: Path, wait: int)
                 viewport={"width": across, "height": down}, color_scheme=scheme, is_mobile=False
             )
             for address in pages:
-                name = f"{address.strip('/') or 'home'}-{width}-{scheme}"
+                name = f"{address.strip('/').replace('/', '-') or 'home'}-{width}-{scheme}"
                 faults = _look_at(context, site + address, pictures / f"{name}.png", wait)
                 print(f"{name}: {'; '.join(faults) or 'ok'}", flush=True)
                 wrong += len(faults)

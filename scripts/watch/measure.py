@@ -46,7 +46,8 @@ def main() -> None:
         print(set_threads(["watch"], os.environ), file=sys.stderr)  # as the command does
         print(json.dumps(measure(options.child, 60 * options.minutes)))
         return
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it, and so would the page
+    # A shell's background jobs ignore Ctrl-C, and so would the page that is started last.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     rows = []
     for name in options.model:
         command = [sys.executable, __file__, "--child", name, "--minutes", str(options.minutes)]
