@@ -16,6 +16,7 @@ from gymnasium import spaces
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.vec_env import VecEnv
 
+from dream_agents.agents.policy import WorldModelPolicy
 from dream_agents.agents.task import TrainingTask
 from dream_agents.models.packing import ObsShape
 from dream_agents.versions import package_versions
@@ -296,12 +297,23 @@ def control_period(env: VecEnv) -> float | None:
 
 
 def _nudged(agent: ExportingAgent, nudge: Nudge) -> ExportingAgent:
-    """An agent that decides by other weights, and shares all else."""
+    """An agent that decides by networks that are nudged, and shares all else."""
     changed = copy.copy(agent)
     changed.policy = copy.deepcopy(agent.policy)
+    if isinstance(changed.policy, WorldModelPolicy):
+        changed.policy.decide_plainly()  # calls the networks as modules
     with torch.no_grad():
         for parameter in changed.policy.parameters():
-            parameter.copy_(torch.from_numpy(nudge(parameter.cpu().numpy())))
+            parameter.copy_(torch.from_numpy(nudge.weights(parameter.cpu().numpy())))
+
+    def stir(module: torch.nn.Module, inputs: Any, output: Any) -> Any:
+        if not isinstance(output, torch.Tensor) or output.dtype != torch.float32:
+            return None
+        array = output.detach().cpu().numpy()
+        return output + torch.from_numpy(nudge.outputs(array) - array).to(output.device)
+
+    for module in changed.policy.modules():
+        module.register_forward_hook(stir)
     return changed
 
 

@@ -90,6 +90,10 @@ class WorldModelPolicy(BasePolicy):
             self._decider = make_decider(self.world_model)
         return self._decider
 
+    def decide_plainly(self) -> None:
+        """Let :meth:`predict` decide by the plain code alone, which differs from the faster one by rounding."""
+        self._decider = Decider(self.world_model)
+
     @property
     def collecting_decider(self) -> Decider:
         """What decides while learning.

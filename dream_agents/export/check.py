@@ -20,12 +20,22 @@ TOLERANCE = 1e-4
 #: hundred-thousandth: float32 has seven digits, and a decision is hundreds of operations.
 SHARE = 0.5
 _NUDGE, _TRIALS = 2.0**-17, 256
+#: by which what a network gives changes, eight units of float32's last place
+_SMALL_NUDGE = 2.0**-20
 #: what is small or 0 moves by this: heads that begin at 0 give plans that are equal but for rounding
 _LEAST_NUDGE = 2.0**-24
 
 
-#: what changes an array a little
-Nudge = Callable[[np.ndarray], np.ndarray]
+@dataclass(frozen=True)
+class Nudge:
+    """What changes arrays a little.
+
+    :param weights: of networks
+    :param outputs: of networks, each element by a draw of its own, as rounding does
+    """
+
+    weights: Callable[[np.ndarray], np.ndarray]
+    outputs: Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -38,7 +48,7 @@ class Decision:
     :param noise: what ``predict`` drew, by the file's names of its inputs
     :param action: what it returned, ``[n_envs, *action_shape]``
     :param again: what it returns for another observation in place of this one, with the same memory and noise, by
-        weights that a function has changed (None: by its own)
+        networks that are nudged (None: by its own)
     """
 
     observation: Any
@@ -121,38 +131,39 @@ def _difference(action: np.ndarray, other: np.ndarray, half_range: np.ndarray) -
 def _rounding(decision: Decision, half_range: np.ndarray, enough: float) -> float:
     """How far ``predict`` moves when the observation's numbers change by a hundred-thousandth, up or down.
 
-    In every other trial the weights' do, too: an observation moves the values of all plans alike, as rounding does not.
-    Trials end when ``predict`` has moved far enough: plans whose values are a millionth apart change places seldom.
+    In every other trial the weights' do, too, and what networks give changes by a millionth: observations and weights
+    move the values of all plans alike, as rounding does not. Trials end when ``predict`` has moved far enough: plans
+    whose values are a millionth apart change places seldom.
     """
     rng = np.random.default_rng(0)
+    nudge = Nudge(lambda array: _nudged(array, rng), lambda array: _nudged(array, rng, _SMALL_NUDGE))
     moved = 0.0
     for trial in range(_TRIALS):
-        weights = (lambda array: _nudged(array, rng)) if trial % 2 else None
-        action = decision.again(_nudged(decision.observation, rng), weights)
+        action = decision.again(_nudged(decision.observation, rng), nudge if trial % 2 else None)
         moved = max(moved, float(_difference(action, decision.action, half_range).max()))
         if moved >= enough:
             break
     return moved
 
 
-def _nudged(observation: Any, rng: np.random.Generator) -> Any:
+def _nudged(observation: Any, rng: np.random.Generator, share: float = _NUDGE) -> Any:
     if isinstance(observation, dict):
-        return {name: _nudged(part, rng) for name, part in observation.items()}
+        return {name: _nudged(part, rng, share) for name, part in observation.items()}
     if isinstance(observation, tuple):
-        return tuple(_nudged(part, rng) for part in observation)
+        return tuple(_nudged(part, rng, share) for part in observation)
     array = np.asarray(observation)
     if array.dtype.kind != "f":
         return array
     sign = rng.choice((-1, 1), array.shape)
-    return (array + sign * (np.abs(array) * _NUDGE + _LEAST_NUDGE)).astype(array.dtype)
+    return (array + sign * (np.abs(array) * share + _LEAST_NUDGE)).astype(array.dtype)
 
 
 def check(path: Path, differences: Differences, tolerance: float) -> None:
     """Fail where a file does not decide as ``predict``.
 
     A difference above the tolerance is rounding only where ``predict`` itself moves by half of it when observation and
-    weights change by a hundred-thousandth: planners follow gradients, and choose between plans that may be as good as
-    equal.
+    weights change by a hundred-thousandth and outputs by a millionth: planners follow gradients, and choose between
+    plans that may be as good as equal.
 
     :raises ExportError: saying where it differs most
     """

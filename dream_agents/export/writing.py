@@ -30,7 +30,7 @@ class Exported:
     :param largest_difference: of a component of an action from ``predict``, in units of half its range
     :param observations: on which it was compared
     :param above_tolerance: decisions that differ by more than the tolerance, all of them where ``predict`` itself moves
-        by half of that when observation and weights change by a hundred-thousandth
+        by half of that when observation and weights change by a hundred-thousandth, and outputs by a millionth
     """
 
     path: Path

@@ -51,7 +51,9 @@ def test_environment_can_be_made_again_from_its_spec(id):
 def test_module_prefix_registers_in_a_fresh_process():
     code = "import gymnasium; print(gymnasium.make('dream_agents:dmc_cartpole-swingup_sparse-v0').spec.id)"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
-    assert done.stdout.split() == ["dmc_cartpole-swingup_sparse-v0"]
+    # Without labmaze, Shimmy says that it has no locomotion environments.
+    lines = [line for line in done.stdout.splitlines() if "locomotion" not in line]
+    assert lines == ["dmc_cartpole-swingup_sparse-v0"]
 
 
 def test_registering_again_changes_nothing(recwarn):
