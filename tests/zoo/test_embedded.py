@@ -8,7 +8,7 @@ from dream_agents.zoo.catalog import embedded_names
 
 
 def test_entries_come_with_the_package() -> None:
-    assert len(embedded_names()) >= 12
+    assert len(embedded_names()) >= 13
     walkers = [name for name in embedded_names() if "walker" in name]
     assert zoo.__doc__ is not None and repr(walkers) in zoo.__doc__
 
