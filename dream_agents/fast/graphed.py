@@ -12,6 +12,7 @@ from torch import Tensor
 
 from dream_agents.fast.accelerate import fast_model, fast_planner
 from dream_agents.fast.compiled import same_options
+from dream_agents.fast.weights import WeightsWatch
 from dream_agents.models.base import WorldModel
 from dream_agents.planners import Memory, Plan, Planner
 from dream_agents.planners.base import Described
@@ -35,8 +36,7 @@ class FixedDecision:
     def __init__(self, model: WorldModel, planner: Planner, obs: Tensor, memory: Memory, deterministic: bool):
         self._model, self._planner, self._deterministic = model, planner, deterministic
         self._options = copy.deepcopy(vars(planner))
-        self._weights = list(model.parameters())
-        self._places = [weight.data_ptr() for weight in self._weights]
+        self._watch = WeightsWatch([model])
         self._obs, self._memory = obs.clone(), {name: value.clone() for name, value in memory.items()}
         self._starts = torch.ones(len(obs), dtype=torch.bool, device=obs.device)
         self.generator = torch.Generator(obs.device)
@@ -57,7 +57,7 @@ class FixedDecision:
 
     def weights_hold(self) -> bool:
         """Whether the world model's weights are where they were."""
-        return [weight.data_ptr() for weight in self._model.parameters()] == self._places
+        return self._watch.same_places()
 
     def __call__(
         self, obs: Tensor, memory: Memory, episode_start: Tensor, generator: torch.Generator
@@ -89,15 +89,12 @@ class GraphedDecision(FixedDecision):
 
     def __init__(self, model: WorldModel, planner: Planner, obs: Tensor, memory: Memory, deterministic: bool):
         super().__init__(model, planner, obs, memory, deterministic)
-        stream = torch.cuda.Stream(obs.device)
-        stream.wait_stream(torch.cuda.current_stream(obs.device))
         with torch.cuda.device(obs.device):
-            with torch.cuda.stream(stream):
+            with side_stream(obs.device):
                 for _ in range(_WARM_UP_CALLS):
                     self.decide()
                 with waiting_is_an_error():
                     self.decide()
-            torch.cuda.current_stream(obs.device).wait_stream(stream)
             self._graph = torch.cuda.CUDAGraph()
             self._graph.register_generator_state(self.generator)  # draws from its state in each replay
             with torch.cuda.graph(self._graph):
@@ -107,6 +104,16 @@ class GraphedDecision(FixedDecision):
     def _replay(self) -> tuple[Plan, Memory]:
         self._graph.replay()
         return self._outputs
+
+
+@contextmanager
+def side_stream(device: torch.device) -> Iterator[None]:
+    """Run kernels on a stream of their own, as has to come before a capture; see PyTorch's notes on CUDA graphs."""
+    stream, current = torch.cuda.Stream(device), torch.cuda.current_stream(device)
+    stream.wait_stream(current)
+    with torch.cuda.stream(stream):
+        yield
+    current.wait_stream(stream)
 
 
 @contextmanager

@@ -12,7 +12,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from dream_agents.fast.graphed import waiting_is_an_error
+from dream_agents.fast.graphed import side_stream, waiting_is_an_error
+from dream_agents.fast.weights import WeightsWatch
 from dream_agents.models.base import WorldModel
 from dream_agents.replay import SequenceBatch
 
@@ -51,7 +52,7 @@ class FixedUpdate:
     def __init__(self, learner: Learner, batch: SequenceBatch, method: str = "update"):
         self._learner, self._method = learner, method
         self._batch = _copied(batch)
-        self._places = _places(learner)
+        self._watch = WeightsWatch([learner.world_model])
         self._states = [optimizer.state for optimizer in learner.optimizers.values()]
         self._config = copy.copy(getattr(learner, "config", None))
         self._run: Callable[[], dict[str, Tensor]] = self.update
@@ -65,7 +66,7 @@ class FixedUpdate:
         """Whether weights and optimizers are where they were, and hyperparameters what they were."""
         optimizers = self._learner.optimizers.values()
         return (
-            _places(self._learner) == self._places
+            self._watch.same_places()
             and all(
                 optimizer.state is state for optimizer, state in zip(optimizers, self._states, strict=True)
             )  # loading makes others
@@ -139,7 +140,8 @@ class FastUpdates:
         try:
             if self._count[kind] <= _UPDATES_BEFORE_CAPTURE:
                 last = self._count[kind] == _UPDATES_BEFORE_CAPTURE
-                return _on_a_stream(batch.rewards.device, lambda: plain(batch), check=last)
+                with side_stream(batch.rewards.device), waiting_is_an_error() if last else nullcontext():
+                    return plain(batch)
             del self._count[kind]
             graph = self._graphs[kind] = GraphedUpdate(self.learner, batch, method)
         except RuntimeError as error:
@@ -148,21 +150,6 @@ class FastUpdates:
             warnings.warn(f"updates are done without a CUDA graph ({reason})", stacklevel=5)
             return plain(batch)
         return graph(batch)
-
-
-def _on_a_stream(
-    device: torch.device, update: Callable[[], dict[str, Tensor]], check: bool
-) -> dict[str, Tensor]:
-    """Update on a stream of its own, as has to come before a capture; see PyTorch's notes on CUDA graphs.
-
-    :param check: raise a ``RuntimeError`` where the update waits for the device
-    """
-    stream, current = torch.cuda.Stream(device), torch.cuda.current_stream(device)
-    stream.wait_stream(current)
-    with torch.cuda.stream(stream), waiting_is_an_error() if check else nullcontext():
-        metrics = update()
-    current.wait_stream(stream)
-    return metrics
 
 
 def _parts(batch: SequenceBatch) -> dict[str, Tensor]:
@@ -183,7 +170,3 @@ def _copied(batch: SequenceBatch) -> SequenceBatch:
         extra,
         mask=None if batch.mask is None else batch.mask.clone(),
     )
-
-
-def _places(learner: Learner) -> list[int]:
-    return [parameter.data_ptr() for parameter in learner.world_model.parameters()]

@@ -12,6 +12,7 @@ import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import gallery
 import imageio.v3
 import numpy as np
 from PIL import Image
@@ -21,7 +22,7 @@ from dream_agents.evaluation.environments import task_of
 from dream_agents.watch import Session, record
 
 PATH = Path(__file__).parents[2] / "docs/images/front.gif"
-_WIDTH, _COLORS, _PICTURES, _MOST_BYTES = 800, 64, 50, 4_000_000
+_WIDTH, _PICTURES, _MOST_BYTES = 800, 50, 4_000_000
 _MILLISECONDS = 60
 
 
@@ -47,9 +48,7 @@ def main() -> None:
         )
         for rows in zip(*films, strict=True)
     ]
-    palette = pictures[len(pictures) // 2].quantize(_COLORS)  # one palette, so that nothing flickers
-    first, *others = (picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in pictures)
-    first.save(PATH, save_all=True, append_images=others, duration=_MILLISECONDS, loop=0, optimize=True)
+    gallery.save(PATH, pictures, _MILLISECONDS)
     size = PATH.stat().st_size
     print(f"{PATH.name}: {size / 1e6:.2f} MB")
     if size > _MOST_BYTES:

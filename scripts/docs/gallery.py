@@ -98,13 +98,16 @@ def write(path: Path, frames: Iterator[Any], film: Film) -> int:
             picture = Image.fromarray(np.asarray(frame))
             height = round(picture.height * _WIDTH / picture.width)
             pictures.append(picture.resize((_WIDTH, height), Image.Resampling.LANCZOS))
-    colors = pictures[len(pictures) // 2].quantize(_COLORS)  # one palette, so that nothing flickers
-    pictures = [picture.quantize(palette=colors, dither=Image.Dither.NONE) for picture in pictures]
     milliseconds = max(20, round(1000 * seconds * film.every / 10) * 10)
-    pictures[0].save(
-        path, save_all=True, append_images=pictures[1:], duration=milliseconds, loop=0, optimize=True
-    )
+    save(path, pictures, milliseconds)
     return milliseconds
+
+
+def save(path: Path, pictures: list[Image.Image], milliseconds: int) -> None:
+    """Write pictures as a GIF that repeats."""
+    colors = pictures[len(pictures) // 2].quantize(_COLORS)  # one palette, so that nothing flickers
+    first, *others = (picture.quantize(palette=colors, dither=Image.Dither.NONE) for picture in pictures)
+    first.save(path, save_all=True, append_images=others, duration=milliseconds, loop=0, optimize=True)
 
 
 if __name__ == "__main__":

@@ -72,7 +72,7 @@ def update_without_values(learner, batch):
         backbone = TDMPC2Backbone if isinstance(learner, TDMPC2Learner) else BMPCBackbone
         twin = backbone.build_learner(learner.world_model, learner.config, 1e-3, 0.01, None)
         twin.on_device = learner.on_device
-        parts = [value if value is None else fake.from_tensor(value) for value in batch[:4]]
+        parts = [fake.from_tensor(value) for value in batch[:4]]
         extra = {name: fake.from_tensor(value) for name, value in batch.extra.items()}
         mask = None if batch.mask is None else fake.from_tensor(batch.mask)
         return twin.update(SequenceBatch(*parts, extra, mask=mask))
@@ -214,7 +214,7 @@ class TestOnCuda:
         assert len(fast._graphs) == 1
         assert_alike(weights_of(fast.learner), weights_of(plain), rtol=1e-2, atol=1e-3)
 
-    def test_what_waits_is_updated_without_a_graph(self, monkeypatch):
+    def test_what_waits_is_updated_without_a_graph(self):
         learner = make_learner("tdmpc", "cuda")
         learner.on_device = False  # draws numbers
         fast = FastUpdates(learner)
