@@ -5,9 +5,9 @@ from __future__ import annotations
 import copy
 import warnings
 from collections import Counter
-from collections.abc import Callable, Hashable
-from contextlib import nullcontext
-from typing import Protocol
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -16,6 +16,9 @@ from dream_agents.fast.graphed import side_stream, waiting_is_an_error
 from dream_agents.fast.weights import WeightsWatch
 from dream_agents.models.base import WorldModel
 from dream_agents.replay import SequenceBatch
+from dream_agents.replay.stream import StreamBatch
+
+Batch = SequenceBatch | StreamBatch
 
 #: updates one by one, on batches of the same kind, before a CUDA graph is captured
 _UPDATES_BEFORE_CAPTURE = 3
@@ -29,14 +32,14 @@ class Learner(Protocol):
     generator: torch.Generator
     capturable: bool
 
-    def update(self, batch: SequenceBatch) -> dict[str, Tensor]:
+    def update(self, batch: Any) -> dict[str, Tensor]:
         """Do one update and return scalars for the log."""
 
-    def pretrain(self, batch: SequenceBatch) -> dict[str, Tensor]:
+    def pretrain(self, batch: Any) -> dict[str, Tensor]:
         """Do one of the updates that make up for the random decisions."""
 
 
-def kind_of(batch: SequenceBatch) -> tuple[Hashable, ...]:
+def kind_of(batch: Batch) -> tuple[Hashable, ...]:
     """What has to be equal for two batches to share a graph: which parts there are, their shapes and types."""
     return tuple((name, part.shape, part.dtype) for name, part in _parts(batch).items())
 
@@ -49,9 +52,10 @@ class FixedUpdate:
     :param method: "update" or "pretrain"
     """
 
-    def __init__(self, learner: Learner, batch: SequenceBatch, method: str = "update"):
+    def __init__(self, learner: Learner, batch: Batch, method: str = "update"):
         self._learner, self._method = learner, method
-        self._batch = _copied(batch)
+        self._batch = _copied(batch, self._keep)
+        self._latents: Tensor | None = None
         self._watch = WeightsWatch([learner.world_model])
         self._states = [optimizer.state for optimizer in learner.optimizers.values()]
         self._config = copy.copy(getattr(learner, "config", None))
@@ -61,6 +65,10 @@ class FixedUpdate:
         """Update on what the fixed tensors hold."""
         metrics: dict[str, Tensor] = getattr(self._learner, self._method)(self._batch)
         return metrics
+
+    def _keep(self, latents: Tensor) -> None:
+        """Stand in for a batch's ``remember``, which waits for the device."""
+        self._latents = latents
 
     def holds(self) -> bool:
         """Whether weights and optimizers are where they were, and hyperparameters what they were."""
@@ -73,12 +81,15 @@ class FixedUpdate:
             and getattr(self._learner, "config", None) == self._config
         )
 
-    def __call__(self, batch: SequenceBatch) -> dict[str, Tensor]:
+    def __call__(self, batch: Batch) -> dict[str, Tensor]:
         """Update on ``batch``; metrics have to be read before the next update."""
         given = _parts(batch)
         for name, place in _parts(self._batch).items():
             place.copy_(given[name])
-        return self._run()
+        metrics = self._run()
+        if isinstance(batch, StreamBatch) and self._latents is not None:
+            batch.remember(self._latents)
+        return metrics
 
 
 class GraphedUpdate(FixedUpdate):
@@ -92,7 +103,7 @@ class GraphedUpdate(FixedUpdate):
     :raises RuntimeError: if the update waits for values on the GPU, which a graph can't
     """
 
-    def __init__(self, learner: Learner, batch: SequenceBatch, method: str = "update"):
+    def __init__(self, learner: Learner, batch: Batch, method: str = "update"):
         super().__init__(learner, batch, method)
         for optimizer in learner.optimizers.values():
             optimizer.zero_grad(set_to_none=True)  # gradients then lie in the graph's own memory
@@ -119,16 +130,16 @@ class FastUpdates:
         self._count: Counter[Hashable] = Counter()
         self._refused = not learner.capturable
 
-    def update(self, batch: SequenceBatch) -> dict[str, Tensor]:
+    def update(self, batch: Batch) -> dict[str, Tensor]:
         """Do one update, and return metrics, which have to be read before the next."""
         return self._do("update", batch)
 
-    def pretrain(self, batch: SequenceBatch) -> dict[str, Tensor]:
+    def pretrain(self, batch: Batch) -> dict[str, Tensor]:
         """Do one of the updates that make up for the random decisions, and return metrics like :meth:`update`."""
         return self._do("pretrain", batch)
 
-    def _do(self, method: str, batch: SequenceBatch) -> dict[str, Tensor]:
-        plain: Callable[[SequenceBatch], dict[str, Tensor]] = getattr(self.learner, method)
+    def _do(self, method: str, batch: Batch) -> dict[str, Tensor]:
+        plain: Callable[[Batch], dict[str, Tensor]] = getattr(self.learner, method)
         if self._refused or not batch.rewards.is_cuda:
             return plain(batch)
         kind = (method, *kind_of(batch))
@@ -140,8 +151,12 @@ class FastUpdates:
         try:
             if self._count[kind] <= _UPDATES_BEFORE_CAPTURE:
                 last = self._count[kind] == _UPDATES_BEFORE_CAPTURE
-                with side_stream(batch.rewards.device), waiting_is_an_error() if last else nullcontext():
-                    return plain(batch)
+                with (
+                    _remembering_later(batch) as now,
+                    side_stream(batch.rewards.device),
+                    waiting_is_an_error() if last else nullcontext(),
+                ):
+                    return plain(now)
             del self._count[kind]
             graph = self._graphs[kind] = GraphedUpdate(self.learner, batch, method)
         except RuntimeError as error:
@@ -152,21 +167,31 @@ class FastUpdates:
         return graph(batch)
 
 
-def _parts(batch: SequenceBatch) -> dict[str, Tensor]:
+def _parts(batch: Batch) -> dict[str, Tensor]:
     """The tensors that an update reads, by name."""
-    parts = {name: getattr(batch, name) for name in ("observations", "actions", "rewards", "terminated")}
-    if batch.mask is not None:
-        parts["mask"] = batch.mask
-    return parts | {f"extra/{name}": value for name, value in (batch.extra or {}).items()}
+    parts = {name: part for name, part in batch._asdict().items() if isinstance(part, Tensor)}
+    extra = batch.extra if isinstance(batch, SequenceBatch) else None
+    return parts | {f"extra/{name}": value for name, value in (extra or {}).items()}
 
 
-def _copied(batch: SequenceBatch) -> SequenceBatch:
+def _copied(batch: Batch, remember: Callable[[Tensor], None]) -> Batch:
+    """The batch in tensors of its own; it leaves latents to ``remember``."""
+    copies: dict[str, Any] = {
+        name: part.clone() for name, part in batch._asdict().items() if isinstance(part, Tensor)
+    }
+    if isinstance(batch, StreamBatch):
+        return batch._replace(**copies, remember=remember)
     extra = None if batch.extra is None else {name: value.clone() for name, value in batch.extra.items()}
-    return SequenceBatch(
-        batch.observations.clone(),
-        batch.actions.clone(),
-        batch.rewards.clone(),
-        batch.terminated.clone(),
-        extra,
-        mask=None if batch.mask is None else batch.mask.clone(),
-    )
+    return batch._replace(**copies, extra=extra, stored=None)
+
+
+@contextmanager
+def _remembering_later(batch: Batch) -> Iterator[Batch]:
+    """The batch, which remembers latents after the block: they have to be waited for."""
+    if not isinstance(batch, StreamBatch):
+        yield batch
+        return
+    kept: list[Tensor] = []
+    yield batch._replace(remember=kept.append)
+    for latents in kept:
+        batch.remember(latents)

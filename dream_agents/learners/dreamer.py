@@ -13,7 +13,7 @@ import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
 
-from dream_agents.learners.base import Learner
+from dream_agents.learners.adam import AdamLearner
 from dream_agents.learners.dreamer_config import DreamerConfig
 from dream_agents.models.dreamer import DreamerWorldModel
 from dream_agents.models.heads import ClampedGaussian
@@ -56,7 +56,7 @@ def lambda_returns(
     return torch.stack(returns[:0:-1])
 
 
-class DreamerLearner(Learner):
+class DreamerLearner(AdamLearner):
     """One update of world model, actor and critic.
 
     :param world_model: the networks, on their device
@@ -76,9 +76,9 @@ class DreamerLearner(Learner):
         tau: float,
         generator: torch.Generator,
     ):
-        self.world_model, self.config, self.tau, self.generator = world_model, config, tau, generator
+        super().__init__(world_model, generator)
+        self.config, self.tau = config, tau
         self.horizon = config.sequence_length
-        self.device = world_model.device
         self.return_range = ReturnRange(config.return_decay, self.device)
         model = world_model
         parts = [model.coder, model.rssm, model.reward_head, model.termination_head]
@@ -88,22 +88,12 @@ class DreamerLearner(Learner):
             "value": list(model.value_heads.parameters()),
         }
         scales = {"model": 1.0, "actor": config.actor_lr_scale, "value": config.actor_lr_scale}
-        self.optimizers = {
-            name: torch.optim.Adam(
-                [{"params": parameters, "lr_scale": scales[name]}], eps=config.adam_eps, fused=True
-            )
-            for name, parameters in self._parameters.items()
-        }
+        for name, parameters in self._parameters.items():
+            self._add_optimizer(name, [(parameters, scales[name])], config.adam_eps)
         self.set_learning_rate(learning_rate)
         self._bfloat16 = config.autocast == "bfloat16" or (
             config.autocast == "auto" and multiplies_bfloat16(self.device)
         )
-
-    def set_learning_rate(self, learning_rate: float) -> None:
-        """Set Adam's learning rate; actor's and value's stay at ``actor_lr_scale`` times it."""
-        for optimizer in self.optimizers.values():
-            for group in optimizer.param_groups:
-                group["lr"] = learning_rate * group["lr_scale"]
 
     def state_dict(self) -> dict[str, Any]:
         """Optimizers and the range of returns."""

@@ -11,7 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dream_agents.learners.base import Backbone, Learner, mean_of_happened
+from dream_agents.learners.adam import AdamLearner
+from dream_agents.learners.base import Backbone, mean_of_happened
 from dream_agents.models.layers import Members
 from dream_agents.models.packing import shift_images
 from dream_agents.models.tdmpc import ImplicitWorldModel, TDMPCSize
@@ -73,7 +74,7 @@ class RunningScale:
         self.value.lerp_((high - low).clamp(min=1.0), self.rate)
 
 
-class ImplicitModelLearner(Learner):
+class ImplicitModelLearner(AdamLearner):
     """One update of encoder, dynamics, reward, values, termination and policy prior.
 
     :param world_model: the networks, on their device
@@ -85,7 +86,6 @@ class ImplicitModelLearner(Learner):
 
     #: what the policy's loss is scaled by the range of
     scaled: ClassVar[str]
-    capturable: ClassVar[bool] = True
     world_model: ImplicitWorldModel
 
     def __init__(
@@ -96,9 +96,9 @@ class ImplicitModelLearner(Learner):
         tau: float,
         generator: torch.Generator,
     ):
-        self.world_model, self.config, self.tau, self.generator = world_model, config, tau, generator
+        super().__init__(world_model, generator)
+        self.config, self.tau = config, tau
         self.horizon = config.horizon
-        self.device = world_model.device
         self.scale = RunningScale(self.device)
         model = world_model
         encoder = list(model.encoder.parameters())
@@ -106,20 +106,8 @@ class ImplicitModelLearner(Learner):
         others = [p for head in heads if head is not None for p in head.parameters()]
         self.model_parameters = encoder + others
         self.policy_parameters = list(model.policy_head.parameters())
-        groups = [
-            {"params": encoder, "lr_scale": config.encoder_lr_scale},
-            {"params": others, "lr_scale": 1.0},
-        ]
-        policy = [{"params": self.policy_parameters, "lr_scale": 1.0}]
-        #: whether nothing may wait for the device: what an update draws and its learning rates then stay there
-        self.on_device = self.device.type == "cuda"
-        self.optimizers = {
-            "model": torch.optim.Adam(groups, fused=True, capturable=self.on_device),
-            "policy": torch.optim.Adam(policy, eps=1e-5, fused=True, capturable=self.on_device),
-        }
-        if self.on_device:
-            for group in self._groups():
-                group["lr"] = torch.zeros((), device=self.device)
+        self._add_optimizer("model", [(encoder, config.encoder_lr_scale), (others, 1.0)], eps=1e-8)
+        self._add_optimizer("policy", [(self.policy_parameters, 1.0)], eps=1e-5)
         self.set_learning_rate(learning_rate)
         weights = config.temporal_coef ** torch.arange(self.horizon + 1, device=self.device)
         self._temporal_weights = weights  # [H + 1]
@@ -127,30 +115,13 @@ class ImplicitModelLearner(Learner):
         self._model_loss = maybe_compile(self.model_loss)
         self._policy_loss = maybe_compile(self.policy_loss)
 
-    def set_learning_rate(self, learning_rate: float) -> None:
-        """Set Adam's learning rate; the encoder's stays at ``encoder_lr_scale`` times it."""
-        for group in self._groups():
-            _set_rate(group, learning_rate * group["lr_scale"])
-
-    def _groups(self) -> list[dict[str, Any]]:
-        return [group for optimizer in self.optimizers.values() for group in optimizer.param_groups]
-
     def state_dict(self) -> dict[str, Any]:
-        """Optimizers and running scale; learning rates as numbers."""
-        state = super().state_dict()
-        for optimizer in self.optimizers:
-            for group in state[optimizer]["param_groups"]:  # a copy
-                group["lr"] = float(group["lr"])
-        return state | {"scale": self.scale.value}
+        """Optimizers and running scale."""
+        return super().state_dict() | {"scale": self.scale.value}
 
     def load_state_dict(self, state: dict[str, Any], strict: bool = True) -> None:
         """Take back what :meth:`state_dict` gave, on whatever device it was."""
-        kept = [{name: group[name] for name in ("lr", "capturable")} for group in self._groups()]
         super().load_state_dict(state, strict)
-        for group, own in zip(self._groups(), kept, strict=True):
-            rate = float(group["lr"])
-            group.update(own)
-            _set_rate(group, rate)
         self.scale.value.copy_(state["scale"])
 
     def _autocast(self) -> torch.autocast:
@@ -259,14 +230,6 @@ class ImplicitModelLearner(Learner):
             metrics["train/termination_loss"] = termination
         metrics |= {"train/loss": loss, "train/td_target": mean_of_happened(td_target, batch.mask)}
         return loss, latents, {name: metric.detach() for name, metric in metrics.items()}
-
-
-def _set_rate(group: dict[str, Any], rate: float) -> None:
-    """Set the learning rate of an optimizer's group, in place where it is a tensor."""
-    if isinstance(group["lr"], Tensor):
-        group["lr"].fill_(rate)
-    else:
-        group["lr"] = rate
 
 
 class ImplicitBackbone(Backbone):

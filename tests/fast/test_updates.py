@@ -4,15 +4,17 @@ import copy
 
 import pytest
 import torch
-from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
+from torch._subclasses.fake_tensor import DataDependentOutputException
 
 from dream_agents.fast.updates import FastUpdates, FixedUpdate, GraphedUpdate, kind_of
 from dream_agents.learners.base import PLAN_MEAN, PLAN_STD
 from dream_agents.learners.bmpc import BMPCBackbone
-from dream_agents.learners.tdmpc2 import TDMPC2Backbone, TDMPC2Learner
+from dream_agents.learners.tdmpc2 import TDMPC2Backbone
 from dream_agents.models import layers
 from dream_agents.models.tdmpc import TDMPCSize
 from dream_agents.replay import SequenceBatch
+
+from .without_values import update_without_values
 
 BACKBONES = {"tdmpc": TDMPC2Backbone, "bmpc": BMPCBackbone}
 OBS, ACTIONS, BATCH = 7, 3, 6
@@ -60,24 +62,6 @@ def assert_alike(ours, theirs, **tolerance):
         torch.testing.assert_close(one, other, **tolerance)
 
 
-def update_without_values(learner, batch):
-    """Update on tensors that have shapes and no values; what would wait for a value on a GPU raises."""
-    with FakeTensorMode(allow_non_fake_inputs=True) as fake:
-        for module in learner.world_model.modules():
-            for name, buffer in list(module._buffers.items()):
-                module._buffers[name] = None if buffer is None else fake.from_tensor(buffer)
-            for name, parameter in list(module._parameters.items()):
-                if parameter is not None:
-                    module._parameters[name] = torch.nn.Parameter(fake.from_tensor(parameter.data))
-        backbone = TDMPC2Backbone if isinstance(learner, TDMPC2Learner) else BMPCBackbone
-        twin = backbone.build_learner(learner.world_model, learner.config, 1e-3, 0.01, None)
-        twin.on_device = learner.on_device
-        parts = [fake.from_tensor(value) for value in batch[:4]]
-        extra = {name: fake.from_tensor(value) for name, value in batch.extra.items()}
-        mask = None if batch.mask is None else fake.from_tensor(batch.mask)
-        return twin.update(SequenceBatch(*parts, extra, mask=mask))
-
-
 @pytest.mark.parametrize("masked", [False, True])
 def test_fixed_tensors_give_the_same_updates(kind, masked):
     plain, fixed = make_learner(kind), make_learner(kind)
@@ -106,13 +90,14 @@ def test_nothing_in_an_update_waits(kind, masked, obs_shape, autocast, episodic,
     learner = make_learner(kind, obs_shape=obs_shape, episodic=episodic, dropout=0.1, autocast=autocast)
     learner.on_device = True
     monkeypatch.setattr(layers, "_products_one_by_one", lambda: False)  # both as on a CUDA device
-    metrics = update_without_values(learner, *make_batches(1, masked=masked, obs_shape=obs_shape))
+    (batch,) = make_batches(1, masked=masked, obs_shape=obs_shape)
+    metrics = update_without_values(learner, BACKBONES[kind], batch)
     assert {metric.shape for metric in metrics.values()} == {torch.Size([])}
 
 
 def test_drawing_numbers_of_members_would_wait(kind):
     with pytest.raises(DataDependentOutputException):
-        update_without_values(make_learner(kind), *make_batches(1))
+        update_without_values(make_learner(kind), BACKBONES[kind], *make_batches(1))
 
 
 def test_members_that_stay_on_the_device_have_the_same_values(make_model, kind):
