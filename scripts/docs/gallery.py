@@ -35,6 +35,7 @@ FILMS = {
     "cartpole-swingup": Film("dream_mpc-cartpole-swingup", 120, 2),
     "drawer-close": Film("dream_mpc-drawer-close", 60),
     "window-open": Film("dream_mpc-window-open", 60),
+    "button-press": Film("dream_mpc-button-press", 60),
     "h1-stand": Film("dream_mpc-h1-stand", 60),
     "half-cheetah": Film("HalfCheetah-v5", 50),
 }
