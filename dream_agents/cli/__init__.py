@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from typing import Annotated, Any
 
@@ -105,7 +106,8 @@ app.add_typer(zoo.app, name="zoo")
 
 
 def main() -> None:
-    """Run the command: the entry point ``dream-agents``."""
+    """Run the command: the entry point ``dream-agents``. SIGTERM, as batch systems send it, acts like Ctrl-C."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     line = set_threads(sys.argv[1:], os.environ)
     if line is not None:
         say(line, style="dim")

@@ -29,7 +29,8 @@ ABOUT, FAILURES, LOGS = "experiment.json", "failures.json", "logs"
 
 #: runs a command of ``dream-agents``, and ends with the process that started it, however that ended
 _CHILD = """
-import os, sys, threading, time
+import os, signal, sys, threading, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # jobs in a script's background ignore it
 parent = int(sys.argv.pop(1))
 def end_with_parent():
     while os.getppid() == parent:

@@ -104,12 +104,13 @@ def test_a_run_that_fails_is_reported_and_ends_no_other(quick, tmp_path):
     assert states == {"quick/Pendulum-v1/1": "done", "broken/Pendulum-v1/1": "failed"}
 
 
-def start(path, folder):
+def start(path, folder, **options):
     command = ["experiment", "run", str(path), "--out", str(folder), "--workers", "1"]
     return subprocess.Popen(
         [sys.executable, "-c", "from dream_agents.cli import main; main()", *command],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
+        **options,
     )
 
 
@@ -144,6 +145,20 @@ def check_interrupted(path, folder, moments, in_one_go):
 
 def test_killed_once_it_ends_as_in_one_go(quick, tmp_path, in_one_go):
     check_interrupted(quick, tmp_path / "out", [(12.0, False)], in_one_go)
+
+
+def test_asked_to_end_it_writes_a_checkpoint(quick, tmp_path):
+    folder = tmp_path / "out"
+    engine = start(quick, folder, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN))  # as with &
+    log, deadline = folder / "logs/quick/Pendulum-v1/1.log", time.monotonic() + 60
+    while not (log.exists() and "updates/s" in log.read_text()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    workers = children(engine.pid)
+    engine.terminate()
+    assert engine.wait(60) == 130
+    assert not any(os.path.exists(f"/proc/{pid}") for pid in workers)
+    assert "stopped at decision" in log.read_text()
+    assert list((folder / "runs/quick/Pendulum-v1/1/checkpoints").iterdir())
 
 
 @pytest.mark.slow
