@@ -69,18 +69,19 @@ def test_plugin_page_lists_every_hook_of_a_backbone(checkout: Path) -> None:
         assert f"def {name}(" in section
 
 
-def test_suite_of_the_plugin_page_makes_its_environment(
+def test_suite_of_the_environments_page_makes_its_environment(
     checkout: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    code = block_with(checkout / "docs/plugins.md", "TableSuite(")
-    code = code.replace("my_package.envs:make_crawl", "gymnasium.envs.classic_control:PendulumEnv")
+    code = block_with(checkout / "docs/environments.md", "TableSuite(")
+    code = code.replace("my_package.envs:make_reach", "gymnasium.envs.classic_control:PendulumEnv")
+    code = "".join(line for line in code.splitlines(keepends=True) if "sized_images" not in line)
     names: dict = {}
-    exec(code.replace("viscosity", "g"), names)
-    monkeypatch.setattr(registry.suites, "_registered", {"swimmers": names["SUITE"]})
-    env = make_env("swimmers-crawl")
+    exec(code.replace("distance", "g"), names)
+    monkeypatch.setattr(registry.suites, "_registered", {"reach": names["SUITE"]})
+    env = make_env("reach-near")
     assert env.spec is not None
-    assert env.spec.id == "swimmers_crawl-v0"
-    assert env.spec.max_episode_steps == 500
+    assert env.spec.id == "reach_near-v0"
+    assert env.spec.max_episode_steps == 200
     assert env.unwrapped.g == 0.1  # type: ignore[attr-defined]
 
 

@@ -20,7 +20,7 @@ app = typer.Typer(
 
 Spec = Annotated[str, typer.Argument(metavar="SPEC", help="A packaged experiment's name, or a .toml file.")]
 Out = Annotated[Path, typer.Option(help="Folder of the experiment. Default: experiments/NAME.")]
-Scale = Annotated[str, typer.Option(help="paper: as it says; cpu: what a laptop manages in a day or two.")]
+Scale = Annotated[str, typer.Option(help="paper: as it says; cpu: cut for a laptop, days for large tables.")]
 Frames = Annotated[int | None, typer.Option(min=1, help="Frames of each run, in place of the experiment's.")]
 Tasks = Annotated[
     list[str] | None,

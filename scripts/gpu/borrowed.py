@@ -8,7 +8,7 @@ be taken back at any time:
 1. ``tests.txt``: ``pytest -m gpu``
 2. ``bench.json``, ``bench.txt``: ``dream-agents bench --device cuda``
 3. ``runs-N.tar.gz``: trainings at 5M, several side by side, in the order of :data:`ENTRIES`; environments run in
-   processes, plans are CUDA graphs where the planner can be captured, and so are updates of TD-MPC2 and BMPC
+   processes, plans are CUDA graphs where the planner can be captured, and so are updates
 
 A part that is done is not done again with the same OUT; trainings go on from their checkpoints. At the end of the
 minutes trainings are asked to stop, which writes a checkpoint. README.md says how to prepare such a machine.
