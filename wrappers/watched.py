@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
-from types import MethodType
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -42,8 +41,8 @@ class Watch:
         envs = getattr(venv, "envs", None)
         in_process = [env.unwrapped for env in envs] if isinstance(envs, list) else []
         self._counted = [
-            _replace(venv, _METHODS_OF_VEC_ENVS),
-            *(_replace(env, _METHODS_OF_ENVS) for env in in_process),
+            _replace(venv, _OfVecEnvs),
+            *(_replace(env, _OfEnvs) for env in in_process),
         ]
         self._last_obs: Any = None
         self._steps = np.zeros(venv.num_envs, np.int64)
@@ -161,52 +160,59 @@ def watched(env: VecEnv) -> Watch:
 # ------------------------------------------------------- replaced methods
 
 
-def _replace(env: Any, methods: dict[str, Callable[..., Any]]) -> Any:
-    """Replace methods of one object so that whoever calls them is noticed.
+class _Replaced:
+    """A method of one object that notices who calls it, in place of its class's method of that name.
 
-    Whoever holds an environment can move it, below any wrapper of ours. As bound methods of module-level functions, the
-    replacements follow an environment that is copied or pickled.
+    It is an object, no bound method, so that it follows an environment that is copied or pickled.
+
+    :param env: the object
+    :param name: the method's name
     """
+
+    names: tuple[str, ...]
+
+    def __init__(self, env: Any, name: str):
+        self.env, self.name = env, name
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if self.moves(*args, **kwargs):
+            self.env._last_movement = next(_numbers)
+        return self.checked(getattr(type(self.env), self.name)(self.env, *args, **kwargs))
+
+    def moves(self, *args: Any, **kwargs: Any) -> bool:
+        """Whether a call with these arguments moves the environment."""
+        return True
+
+    def checked(self, result: Any) -> Any:
+        """What the caller is given."""
+        return result
+
+
+class _OfEnvs(_Replaced):
+    names = ("reset", "step")
+
+
+class _OfVecEnvs(_Replaced):
+    names = ("reset", "step_async", "step_wait", "env_method")
+
+    def moves(self, *args: Any, **kwargs: Any) -> bool:
+        if self.name == "env_method":
+            return (args[0] if args else kwargs["method_name"]) in _OfEnvs.names
+        return self.name != "step_wait"
+
+    def checked(self, result: Any) -> Any:
+        checks = {"reset": self.env._watch.after_reset, "step_wait": self.env._watch.after_step}
+        return checks[self.name](result) if self.name in checks else result
+
+
+def _replace(env: Any, replaced: type[_Replaced]) -> Any:
+    """Replace methods of one object: whoever holds an environment can move it, below any wrapper of ours."""
     if "_last_movement" not in vars(env):
         env._last_movement = next(_numbers)
-        for name, method in methods.items():
+        for name in replaced.names:
             if name not in vars(env):
-                setattr(env, name, MethodType(method, env))
+                setattr(env, name, replaced(env, name))
     return env
-
-
-def _counting(name: str, moves: Callable[..., bool] = lambda *args, **kwargs: True) -> Callable[..., Any]:
-    def method(self: Any, *args: Any, **kwargs: Any) -> Any:
-        if moves(*args, **kwargs):
-            self._last_movement = next(_numbers)
-        return getattr(type(self), name)(self, *args, **kwargs)
-
-    method.__name__ = name  # pickle looks bound methods up by it
-    return method
-
-
-def _moves_one(method_name: str, *args: Any, **kwargs: Any) -> bool:
-    return method_name in ("reset", "step")
-
-
-def _reset_and_check(self: Any) -> VecEnvObs:
-    self._last_movement = next(_numbers)
-    obs: VecEnvObs = self._watch.after_reset(type(self).reset(self))
-    return obs
-
-
-def _wait_and_check(self: Any) -> VecEnvStepReturn:
-    result: VecEnvStepReturn = self._watch.after_step(type(self).step_wait(self))
-    return result
-
-
-_METHODS_OF_ENVS = {name: _counting(name) for name in ("reset", "step")}
-_METHODS_OF_VEC_ENVS = {
-    "reset": _reset_and_check,
-    "step_async": _counting("step_async"),
-    "step_wait": _wait_and_check,
-    "env_method": _counting("env_method", _moves_one),
-}
 
 
 # --------------------------------------------------------------- numbers

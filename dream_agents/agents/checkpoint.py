@@ -49,9 +49,9 @@ class CheckpointCallback(BaseCallback):
     """Writes checkpoints while an agent learns.
 
     One is due every ``save_freq`` decisions and written at the next episode's end, after its updates, so that a
-    resumed run goes on where this one would have. Where episodes and rounds of updates don't end together, it is
-    written ``save_freq`` decisions late at most, and the episode in progress is cut. A full disk costs a warning,
-    not the run.
+    resumed run goes on where this one would have; one that is due when ``learn`` ends is written then. Where episodes
+    and rounds of updates don't end together, it is written ``save_freq`` decisions late at most, and the episode in
+    progress is cut. A full disk costs a warning, not the run.
 
     ``learn`` raises a ValueError at once if the folder holds good checkpoints of more decisions than the agent has:
     they are another run's, and are not to be lost. While it goes on, no other process can write to the folder: it is
@@ -71,6 +71,8 @@ class CheckpointCallback(BaseCallback):
                 raise ValueError(f"{name}={value}: at least 1 is needed")
         self.folder, self.save_freq, self.keep = Path(folder), save_freq, keep
         self._last_save = 0
+        #: decisions of the last checkpoint that was written; None before
+        self.written_at: int | None = None
 
     def _on_training_start(self) -> None:
         self._last_save = self.num_timesteps
@@ -83,10 +85,14 @@ class CheckpointCallback(BaseCallback):
         starts = self.model._last_episode_starts
         at_episode_end = starts is not None and bool(starts.all())
         if since >= 2 * self.save_freq or (since >= self.save_freq and at_episode_end):
-            self._last_save = self.model.num_timesteps
+            self._save()
+
+    def _on_training_end(self) -> None:
+        if self.model.num_timesteps - self._last_save >= self.save_freq:
             self._save()
 
     def _save(self) -> None:
+        self._last_save = self.model.num_timesteps
         try:
             path = save_checkpoint(cast("Checkpointable", self.model), self.folder, self.keep)
         except ChildProcessError:
@@ -98,6 +104,7 @@ class CheckpointCallback(BaseCallback):
                 stacklevel=2,
             )
             return
+        self.written_at = self._last_save
         if self.verbose > 0:
             print(f"checkpoint: {path}")
 

@@ -53,9 +53,14 @@ class CollectingAgent(OffPolicyAlgorithm):
         """Learn for ``total_timesteps`` decisions, as Stable-Baselines3's ``learn``."""
         name = tb_log_name or type(self).__name__
         with ExitStack() as self.while_learning:
+            self.while_learning.callback(self._forget_this_learning)
             return super().learn(
                 total_timesteps, callback, log_interval, name, reset_num_timesteps, progress_bar
             )
+
+    def _forget_this_learning(self) -> None:
+        """Drop what belongs to one ``learn``, so that the agent can be copied and pickled."""
+        self._pace = None
 
     def _setup_learn(
         self,

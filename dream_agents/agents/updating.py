@@ -85,6 +85,10 @@ class UpdatingAgent(SavedWorldModelAgent):
         self._is_stopped = False
         return super()._setup_learn(*args, **kwargs)
 
+    def _forget_this_learning(self) -> None:
+        super()._forget_this_learning()
+        self._callback = None
+
     def collect_rollouts(
         self, env: VecEnv, callback: BaseCallback, *args: Any, **kwargs: Any
     ) -> RolloutReturn:

@@ -187,13 +187,16 @@ def _learn(model: WorldModelAgent | SAC, settings: RunSettings, folder: Path, re
         log = TrainingLog(folder, settings, done, evaluating=lambda: shown.show("evaluating"))
         display.returns.extend(float(row["return"]) for row in log.episodes.kept)
         callbacks: list[BaseCallback] = [log, shown, stop]
+        checkpoints = None
         if settings.checkpoint_every:
             every, keep = settings.checkpoint_every, settings.keep_checkpoints
-            callbacks.append(CheckpointCallback(folder / CHECKPOINTS, every, keep))
+            checkpoints = CheckpointCallback(folder / CHECKPOINTS, every, keep)
+            callbacks.append(checkpoints)
         try:
             with stopping_in_order(stop):
                 model.learn(left, CallbackList(callbacks), log_interval=1, reset_num_timesteps=not resume)
-            _finish(model, settings, folder, with_checkpoint=bool(left and settings.checkpoint_every))
+            unwritten = checkpoints is not None and checkpoints.written_at != model.num_timesteps
+            _finish(model, settings, folder, with_checkpoint=left > 0 and unwritten)
         except TrainingStoppedError:
             _write_checkpoint(model, folder / CHECKPOINTS, settings.keep_checkpoints)
             say(f"stopped at decision {model.num_timesteps}; continue with `{resume_command(folder)}`")

@@ -15,7 +15,7 @@ def make_planner(planner: str | Planner, **options: Any) -> Planner:
 
     :param planner: a name, e.g. ``"dream"``, or a planner
     :param options: the planner's fields, e.g. ``iterations=2``
-    :raises ValueError: for an unknown name or option, and for options together with an object
+    :raises ValueError: for an unknown name or option, for options together with an object, and for what is no planner
     """
     from dream_agents.registry import planners
 
@@ -23,6 +23,11 @@ def make_planner(planner: str | Planner, **options: Any) -> Planner:
         if options:
             raise ValueError(
                 f"options {sorted(options)} go with a planner's name; {planner!r} is made already"
+            )
+        if isinstance(planner, type) or not isinstance(planner, Planner):
+            raise ValueError(
+                f"planner={planner!r} is no planner; give a name ({', '.join(planners.names())}) or an object with "
+                "initial_memory and plan"
             )
         return planner
     planner_class = planners.get(planner)

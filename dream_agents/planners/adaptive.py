@@ -11,7 +11,7 @@ from torch import Tensor
 
 from dream_agents.models.base import WorldModel
 from dream_agents.models.kernels import is_tracing
-from dream_agents.planners.base import Described, Memory, Plan, check_positive, normal
+from dream_agents.planners.base import Described, Memory, Plan, check_kinds, check_positive, normal
 from dream_agents.planners.objective import planning_objective
 
 #: range of the spread of candidates, as noise on the executed action and for a policy that imitates plans
@@ -78,6 +78,7 @@ class AdaptivePlanner:
     def __post_init__(self) -> None:
         name = type(self).__name__
         self.steps = tuple(self.steps)
+        check_kinds(self)
         check_positive(self, horizon=self.horizon, improved=self.improved, iterations=self.iterations)
         check_positive(self, budget_ms=1 if self.budget_ms is None else self.budget_ms)
         if not self.steps or min(self.steps) <= 0:

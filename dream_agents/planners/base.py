@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
-from typing import Protocol, runtime_checkable
+from numbers import Integral, Real
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -33,6 +35,9 @@ class Described(Mapping[str, Tensor]):
     def _info(self) -> dict[str, Tensor]:
         with torch.no_grad():
             return self._describe()
+
+    def __reduce__(self) -> tuple[type, tuple[dict[str, Tensor]]]:
+        return dict, (dict(self),)  # copies and pickles are what it says
 
     def __getitem__(self, name: str) -> Tensor:
         return self._info[name]
@@ -107,6 +112,25 @@ def explore(action: Tensor, std: float, generator: torch.Generator | None) -> Te
     if std == 0:
         return action
     return (action + std * normal(action, generator, *action.shape)).clamp(-1, 1)
+
+
+def check_kinds(owner: Any) -> None:
+    """Raise a ValueError that names the option unless a planner's numbers are finite and of the kind declared.
+
+    :param owner: a dataclass in a module whose annotations are strings
+    """
+    for option in fields(owner):
+        value = getattr(owner, option.name)
+        if value is None and "None" in option.type:
+            continue
+        if option.type.startswith("int"):
+            good, kind = isinstance(value, Integral) and not isinstance(value, bool), "a whole number"
+        elif option.type.startswith("float"):
+            good, kind = isinstance(value, Real) and math.isfinite(value), "a finite number"
+        else:
+            continue
+        if not good:
+            raise ValueError(f"{type(owner).__name__}({option.name}={value!r}): {option.name} must be {kind}")
 
 
 def check_positive(owner: object, **values: float) -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from dream_agents.models.base import WorldModel
-from dream_agents.planners.base import Memory, Plan, check_positive, explore
+from dream_agents.planners.base import Memory, Plan, check_kinds, check_positive, explore
 from dream_agents.planners.objective import planning_objective, roll_out_policy, sum_of_rewards
 
 
@@ -43,6 +43,7 @@ class CEMPlanner:
     exploration_std: float = 0.3
 
     def __post_init__(self) -> None:
+        check_kinds(self)
         check_positive(self, horizon=self.horizon, iterations=self.iterations, samples=self.samples)
         if not 2 <= self.elites <= self.samples or not 0 <= self.policy_samples < self.samples:
             raise ValueError(

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from dream_agents.models.base import WorldModel
-from dream_agents.planners.base import Described, Memory, Plan, check_positive, explore, normal
+from dream_agents.planners.base import Described, Memory, Plan, check_kinds, check_positive, explore, normal
 from dream_agents.planners.objective import Objective, planning_objective, sum_of_rewards
 
 #: range of the standard deviation that a policy which imitates plans (BMPC's) is given; MPPI's
@@ -47,6 +47,7 @@ class GradientPlanner(ABC):
 
     def __post_init__(self) -> None:
         name = type(self).__name__
+        check_kinds(self)
         check_positive(self, horizon=self.horizon, candidates=self.candidates)
         check_positive(self, expert_std=1 if self.expert_std is None else self.expert_std)
         for option in ("iterations", "step_size", "uncertainty_coef", "exploration_std"):

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from dream_agents.models.base import WorldModel
 from dream_agents.models.kernels import is_tracing
-from dream_agents.planners.base import Memory, Plan, check_positive
+from dream_agents.planners.base import Memory, Plan, check_kinds, check_positive
 from dream_agents.planners.objective import planning_objective, roll_out_policy
 
 #: sequences that are scored at once on a CPU; more of them leave its cache, and take four times as long each
@@ -53,7 +53,16 @@ class MPPIPlanner:
     def __post_init__(self) -> None:
         if self.autocast not in (None, "bfloat16"):
             raise ValueError(f'MPPIPlanner(autocast={self.autocast!r}) is not known; use "bfloat16" or None')
-        check_positive(self, horizon=self.horizon, samples=self.samples, elites=self.elites)
+        check_kinds(self)
+        check_positive(
+            self, horizon=self.horizon, samples=self.samples, elites=self.elites, min_std=self.min_std
+        )
+        if self.max_std < self.min_std:
+            raise ValueError(
+                f"MPPIPlanner(min_std={self.min_std}, max_std={self.max_std}): max_std must not be below min_std"
+            )
+        if self.temperature < 0:
+            raise ValueError(f"MPPIPlanner(temperature={self.temperature}): temperature must be at least 0")
         check_positive(self, iterations=1 if self.iterations is None else self.iterations)
         if not 0 <= self.policy_samples < self.samples or self.elites > self.samples:
             raise ValueError(

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from dream_agents.models.base import WorldModel
-from dream_agents.planners.base import Memory, Plan, explore
+from dream_agents.planners.base import Memory, Plan, check_kinds, explore
 
 
 @dataclass
@@ -24,6 +24,7 @@ class PolicyPlanner:
     exploration_std: float = 0.0
 
     def __post_init__(self) -> None:
+        check_kinds(self)
         if self.exploration_std < 0:
             raise ValueError(
                 f"PolicyPlanner(exploration_std={self.exploration_std}): exploration_std must be at least 0"

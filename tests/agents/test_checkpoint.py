@@ -159,6 +159,13 @@ def test_only_the_newest_are_kept(make_dream, tmp_path):
     assert [int(path.name[-4:]) for path in find_checkpoints(tmp_path)] == [800, 600, 400]
 
 
+def test_one_that_is_due_when_learning_ends_is_written(make_dream, tmp_path):
+    callback = CheckpointCallback(tmp_path, 200)
+    make_dream(learning_starts=500).learn(400, callback)
+    assert [int(path.name[-4:]) for path in find_checkpoints(tmp_path)] == [400, 200]
+    assert callback.written_at == 400
+
+
 def test_new_run_does_not_touch_the_checkpoints_of_another(two_checkpoints, make_dream):
     folder = two_checkpoints[0].parent
     with pytest.raises(

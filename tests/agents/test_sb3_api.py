@@ -1,5 +1,8 @@
 """What Stable-Baselines3 users know works."""
 
+import copy
+import pickle
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -150,6 +153,19 @@ class TestLearn:
         agent = make_dream(learning_starts=learning_starts).learn(12)
         assert agent.num_timesteps == 12
         assert agent._n_updates > 0
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda agent: pickle.loads(pickle.dumps(agent))])
+@pytest.mark.parametrize("decisions", [0, 40])
+def test_copies_and_pickles_learn_by_themselves(make_agent, copied, decisions):
+    agent = make_agent()
+    if decisions:
+        agent.learn(decisions)
+    other, same = copied(agent), copied(agent)
+    assert_same_weights(other, agent)
+    other.learn(30, reset_num_timesteps=False)
+    assert other.num_timesteps == decisions + 30
+    assert_same_weights(same, agent)
 
 
 class TestSaveAndLoad:

@@ -305,12 +305,27 @@ class TestMakePlanner:
             ("mppi", {"iterations": 0}, "iterations must be above 0"),
             ("mppi", {"samples": 24}, "policy_samples must be below samples"),
             ("mppi", {"samples": 50}, "elites at most samples"),
+            ("mppi", {"samples": 128.0}, r"samples=128.0\): samples must be a whole number"),
+            ("mppi", {"temperature": -1}, "temperature must be at least 0"),
+            ("mppi", {"min_std": 3}, r"min_std=3, max_std=2.0\): max_std must not be below"),
+            ("mppi", {"min_std": 0}, "min_std must be above 0"),
+            ("dream", {"iterations": 1.5}, "iterations must be a whole number"),
+            ("dream", {"step_size": float("nan")}, r"step_size=nan\): step_size must be a finite number"),
+            ("dream", {"horizon": None}, "horizon must be a whole number"),
+            ("adaptive", {"temperature": "hot"}, r"temperature='hot'\): temperature must be a finite number"),
+            ("cem", {"horizon": True}, "horizon must be a whole number"),
+            ("policy", {"exploration_std": float("inf")}, "exploration_std must be a finite number"),
         ],
         ids=str,
     )
     def test_senseless_options_are_named(self, name, options, message):
         with pytest.raises(ValueError, match=message):
             make_planner(name, **options)
+
+    @pytest.mark.parametrize("planner", [None, 3, MPPIPlanner])
+    def test_what_is_no_planner_is_refused(self, planner):
+        with pytest.raises(ValueError, match=r"is no planner; give a name \(adaptive, cem.* or an object"):
+            make_planner(planner)
 
     def test_defaults_are_the_papers(self):
         dream = make_planner("dream")

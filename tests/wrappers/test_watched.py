@@ -93,6 +93,22 @@ class TestMovements:
             assert (raw.episode, other.episode) == (episode, episode + 1)
         assert watched(env).last_movement == before
 
+    @pytest.mark.parametrize("copied", [copy.deepcopy, lambda env: pickle.loads(pickle.dumps(env))])
+    def test_a_copy_is_watched_too(self, copied):
+        raw = Scripted({(0, 1, "obs"): np.nan})
+        first = watch(DummyVecEnv([lambda: raw]))
+        other = copied(raw)
+        env = watch(DummyVecEnv([lambda: other]))
+        for movement in (lambda: other.reset(), lambda: other.step(None)):
+            before = watched(env).last_movement
+            movement()
+            assert watched(env).last_movement != before
+        again = copied(first)
+        assert watched(again) is not watched(first)
+        again.reset()
+        with pytest.raises(NotFiniteError, match="environment 0 gave observation"):
+            again.step(np.zeros((1, 1), np.float32))
+
     def test_environments_never_look_like_others_that_were_there_before(self):
         assert watched(make()).last_movement != watched(make()).last_movement
 
