@@ -58,13 +58,20 @@ def save(
     :param environment: id of the environment; None for the one that the agent was made with
     :param dtype: to which the weights are rounded
     :return: the card that was written
-    :raises ZooError: if the agent, its planner or its environment can't be named, or weights don't fit ``dtype``
+    :raises ZooError: if the agent, its planner or its environment can't be named, weights don't fit ``dtype``, or the
+        agent learned in a ``VecNormalize``
     """
     from dream_agents.agents.base import WorldModelAgent
     from dream_agents.wrappers import resolve
 
     if not isinstance(model, WorldModelAgent):
         raise ZooError(f"the zoo stores world-model agents, not a {type(model).__name__}; use its own save()")
+    normalized = model.get_vec_normalize_env()
+    if normalized is not None and normalized.norm_obs:
+        raise ZooError(
+            "the agent learned on observations that VecNormalize brought to another scale, and an entry has none of its "
+            "statistics; learn without VecNormalize(norm_obs=True), or keep the agent by its own save()"
+        )
     folder = Path(folder)
     name = folder.resolve().name if name is None else name
     check_name(name)

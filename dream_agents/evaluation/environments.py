@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 import warnings
 from collections.abc import Mapping
@@ -90,8 +91,22 @@ def evaluation_env_of(
             settings = _one_by_one(settings)
         place, options = task_of(model, env, settings.env_kwargs)
         env = make_evaluation_env(place, settings.side_by_side, vec_env_cls=settings.vec_env_cls, **options)
+        env = _normalized_as_learned(model, env)
     _check_spaces(model, env)
     return env
+
+
+def _normalized_as_learned(model: BaseAlgorithm, env: VecEnv) -> VecEnv:
+    """Show the agent observations as its ``VecNormalize`` does, with the statistics of now; rewards stay as they are."""
+    from stable_baselines3.common.vec_env import VecNormalize
+
+    learned = getattr(model, "_vec_normalize_env", None)
+    if learned is None or not learned.norm_obs:
+        return env
+    options = {name: getattr(learned, name) for name in ("clip_obs", "epsilon", "norm_obs_keys")}
+    wrapped = VecNormalize(env, training=False, norm_reward=False, **options)
+    wrapped.obs_rms = copy.deepcopy(learned.obs_rms)
+    return wrapped
 
 
 def _one_by_one(settings: EvaluationSettings) -> EvaluationSettings:

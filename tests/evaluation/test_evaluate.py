@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.stats import bootstrap
+from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from dream_agents import make_planner
 from dream_agents.evaluation import bootstrap_interval, compare, evaluate, make_evaluation_env
@@ -39,6 +40,23 @@ def test_ready_environment_plays_the_same_episodes_one_by_one(walk, forward):
             ValueError, match="a ready environment can't be copied; give its id or a function"
         ):
             evaluate(forward, env, episodes=3, **options)
+
+
+@pytest.mark.parametrize("place", ["class", "ready"])
+def test_observations_are_normalized_as_they_were_learned_from(walk, make_forward, place):
+    learned = VecNormalize(DummyVecEnv([walk]), clip_obs=3.0)
+    learned.obs_rms.mean[:], learned.obs_rms.var[:] = (0.5, -4.0), (4.0, 1.0)
+    agent, plain = make_forward(), make_forward()
+    agent._vec_normalize_env = learned
+    seen = []
+    predict = agent.predict
+    agent.predict = lambda obs, *rest, **options: (seen.append(obs.copy()), predict(obs, *rest, **options))[1]
+    result = evaluate(agent, walk if place == "class" else walk(), episodes=2, n_envs=1)
+    assert result.returns == evaluate(plain, walk, episodes=2, n_envs=1).returns  # rewards stay
+    expected = learned.normalize_obs(np.array([[result.returns[0]] * 2], np.float32))
+    np.testing.assert_allclose(seen[0], expected, atol=1e-6)
+    assert seen[0][0, 1] == 3  # clipped
+    assert (learned.obs_rms.mean == [0.5, -4.0]).all()
 
 
 def test_more_episodes_begin_with_the_same_ones(walk, forward):

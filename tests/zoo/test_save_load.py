@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from stable_baselines3 import PPO
+from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from dream_agents import TDMPC2, DreamMPC, registry, zoo
 from dream_agents.agents.base import WorldModelAgent
@@ -226,6 +227,17 @@ def test_weights_that_overflow_are_refused(model: WorldModelAgent, tmp_path: Pat
 def test_agents_without_a_world_model_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ZooError, match="not a PPO"):
         zoo.save(PPO("MlpPolicy", "Pendulum-v1", device="cpu"), tmp_path / "ppo")
+
+
+def test_what_was_learned_behind_vec_normalize_is_refused(tmp_path: Path) -> None:
+    for norm_obs in (True, False):
+        env = VecNormalize(DummyVecEnv([lambda: gym.make("Pendulum-v1")]), norm_obs=norm_obs)
+        agent = TDMPC2(env, model_size=SIZE, device="cpu", buffer_size=100)
+        if norm_obs:
+            with pytest.raises(ZooError, match="VecNormalize brought to another scale"):
+                zoo.save(agent, tmp_path / "pendulum", environment="Pendulum-v1")
+        else:
+            assert zoo.save(agent, tmp_path / "pendulum", environment="Pendulum-v1").name == "pendulum"
 
 
 def test_planner_without_a_name_is_refused(model: WorldModelAgent, tmp_path: Path) -> None:
