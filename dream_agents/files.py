@@ -19,16 +19,19 @@ _LOCK = ".lock"
 def replacing(path: Path) -> Iterator[TextIO]:
     """Write a text file under another name, and give it its own name when the block ends without an error.
 
-    Line ends are written as they are.
+    Line ends are written as they are. Several processes may write one file: the last that ends has it.
 
     :param path: the file; its folder is made
     :raises OSError: if it can't be written
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.unfinished")
-    with unfinished.open("w", newline="", encoding="utf-8") as file:
-        yield file
-    os.replace(unfinished, path)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
+    try:
+        with unfinished.open("w", newline="", encoding="utf-8") as file:
+            yield file
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
 @dataclass

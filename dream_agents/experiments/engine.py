@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
@@ -100,16 +101,25 @@ class Engine:
                     finished, running = wait(running, every, FIRST_COMPLETED)
                     if tick is not None:
                         tick()
-                    self._collect(finished)
+                    if finished:
+                        self.keep(future.result() for future in finished)
             write_results(self.jobs, self.folder)
         return self.failures
 
-    def _collect(self, finished: Iterable[Future[Failure | None]]) -> None:
-        failed = [failure for failure in (future.result() for future in finished) if failure is not None]
-        self.failures += failed
-        if failed or finished:
+    def keep(self, ended: Iterable[Failure | None]) -> None:
+        """Write down what failed and the results so far.
+
+        :param ended: what :meth:`work` returned for jobs that have ended
+        """
+        self.failures += [failure for failure in ended if failure is not None]
+        try:
             write_json(self.folder / FAILURES, [dataclasses.asdict(failure) for failure in self.failures])
             write_results(self.jobs, self.folder)
+        except OSError as error:
+            warnings.warn(
+                f"results in {self.folder} can't be written ({error}); they are when the next job ends",
+                stacklevel=2,
+            )
 
     @contextmanager
     def _stopped_at_the_end(self) -> Iterator[None]:
@@ -123,7 +133,13 @@ class Engine:
             raise
 
     def work(self, job: Job) -> Failure | None:
-        """Do one job; return its failure, None if it is done."""
+        """Do one job; return its failure, None if it is done. Whatever goes wrong is this job's failure alone."""
+        try:
+            return self._work(job)
+        except Exception as error:  # a full disk, a damaged file, no memory for another process
+            return Failure(job.name, "", f"{type(error).__name__}: {error}", str(self._log(job)))
+
+    def _work(self, job: Job) -> Failure | None:
         job.drop_outdated_evaluations()
         training = job.training()
         commands = [] if training is None else [training]
@@ -140,9 +156,12 @@ class Engine:
         yield from commands
         yield from job.evaluations()  # what there is to evaluate is known once the run is finished
 
+    def _log(self, job: Job) -> Path:
+        return self.folder / LOGS / f"{job.name}.log"
+
     def _run(self, job: Job, words: list[str]) -> Failure | None:
         """Run a command of ``dream-agents`` in a process of its own."""
-        log = self.folder / LOGS / f"{job.name}.log"
+        log = self._log(job)
         log.parent.mkdir(parents=True, exist_ok=True)
         command = shlex.join(["dream-agents", *words])
         with log.open("ab") as file:
