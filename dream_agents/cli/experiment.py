@@ -138,7 +138,7 @@ def run(
 def status(folder: Folder) -> None:
     """Say how far an experiment is, while it runs or after."""
     from dream_agents.experiments import jobs_of, status_of
-    from dream_agents.experiments.status import experiment_in
+    from dream_agents.experiments.about import experiment_in
 
     experiment = experiment_in(folder)
     console.print(_table(status_of(jobs_of(experiment, folder), folder)))

@@ -3,30 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
-import platform
+import re
 import shlex
 import signal
 import subprocess
 import sys
 import threading
-import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
+from dream_agents.experiments.about import invocation, refuse_less, write_about
 from dream_agents.experiments.jobs import Job, check_names, jobs_of
 from dream_agents.experiments.results import write_results
 from dream_agents.experiments.spec import Experiment
 from dream_agents.files import only_writer, write_json
-from dream_agents.versions import package_versions
 
-#: what was asked for, and what failed, in the experiment's folder
-ABOUT, FAILURES, LOGS = "experiment.json", "failures.json", "logs"
+#: what failed, and what runs said, in the experiment's folder
+FAILURES, LOGS = "failures.json", "logs"
 
 #: runs a command of ``dream-agents``, and ends with the process that started it, however that ended
 _CHILD = """
@@ -92,9 +89,7 @@ class Engine:
         :raises ValueError: if the folder holds another experiment
         """
         with only_writer(self.folder):
-            self.write_about()
-            self.failures = []
-            left = [job for job in self.jobs if not job.is_done()]
+            left = self.begin()
             with ThreadPoolExecutor(self.workers) as pool, self._stopped_at_the_end():
                 running: set[Future[Failure | None]] = {pool.submit(self.work, job) for job in left}
                 while running:
@@ -105,6 +100,18 @@ class Engine:
                         self.keep(future.result() for future in finished)
             write_results(self.jobs, self.folder)
         return self.failures
+
+    def begin(self) -> list[Job]:
+        """Write down what is run, with what, where; return the jobs that are left.
+
+        :raises ValueError: if the folder holds another experiment, or runs with more frames
+        """
+        left = [job for job in self.jobs if not job.is_done()]
+        refuse_less(self.jobs, self.folder)
+        write_about(self.experiment, self.folder, invocation(self.workers, self.threads) if left else None)
+        self.failures = []
+        self.keep([])  # errors of an earlier attempt say nothing of this one
+        return left
 
     def keep(self, ended: Iterable[Failure | None]) -> None:
         """Write down what failed and the results so far.
@@ -176,33 +183,15 @@ class Engine:
                 start_new_session=True,  # Ctrl-C in the terminal reaches the engine, which passes it on
             )
             self._processes[job.name] = process
+            if (
+                self._stopping.is_set()
+            ):  # since the last look at it, so that nobody has interrupted this process
+                process.send_signal(signal.SIGINT)
             code = process.wait()
             del self._processes[job.name]
         if code == 0:
             return None
         return Failure(job.name, command, _last_words(log, code), str(log))
-
-    def write_about(self) -> None:
-        """Write down what is run, with what, where; refuse a folder of another experiment."""
-        path = self.folder / ABOUT
-        asked = json.loads(json.dumps(dataclasses.asdict(self.experiment)))
-        if path.is_file():
-            before = json.loads(path.read_text(encoding="utf-8"))["experiment"]
-            # More seeds, frames or episodes, and another report, go with what is there.
-            for name in _differing(before, asked):
-                raise ValueError(
-                    f"{self.folder} holds the experiment {before['name']!r} with another {name}: {before.get(name)!r}, "
-                    f"not {asked.get(name)!r}; choose another folder, or give the same"
-                )
-        about = {
-            "experiment": asked,
-            "command": shlex.join(["dream-agents", *sys.argv[1:]]),
-            "versions": package_versions(),
-            "machine": {"processor": platform.processor() or platform.machine(), "cores": os.cpu_count()},
-            "system": platform.platform(),
-            "started": time.strftime("%Y-%m-%d %H:%M:%S"),
-        }
-        write_json(path, about)
 
 
 def thread_variables(threads: int) -> dict[str, str]:
@@ -211,16 +200,9 @@ def thread_variables(threads: int) -> dict[str, str]:
     return {"OMP_WAIT_POLICY": "passive"} | {name: str(threads) for name in names}
 
 
-def _differing(before: dict[str, Any], asked: dict[str, Any]) -> Iterator[str]:
-    """What makes runs of one experiment other runs than those of the other."""
-    for name in ("name", "agents"):
-        if before.get(name) != asked.get(name):
-            yield name
-
-
 def _last_words(log: Path, code: int) -> str:
-    """The last line that a command said, or how it ended."""
-    lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines()]
-    said = [line for line in lines if line and not line.startswith("$ ")]
+    """The last line that the newest command in a log said, and how it ended."""
+    newest = re.split(r"^\$ .*$", log.read_text(encoding="utf-8", errors="replace"), flags=re.MULTILINE)[-1]
+    said = [line.strip() for line in newest.splitlines() if line.strip()]
     ended = f"killed by signal {-code}" if code < 0 else f"exit code {code}"
     return f"{said[-1]} ({ended})" if said else ended

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import re
 import shutil
@@ -60,9 +61,7 @@ class Job:
     @property
     def action_repeat(self) -> int:
         """Frames a decision."""
-        from dream_agents.wrappers import describe
-
-        return describe(self.task).action_repeat or 1
+        return _action_repeat(self.task)
 
     @property
     def settings(self) -> RunSettings | None:
@@ -139,16 +138,28 @@ class Job:
 
     def is_trained(self) -> bool:
         """Whether the run is finished, or there is nothing to train."""
-        if self.variant.agent is None:
+        settings = self.settings
+        if settings is None:
             return True
-        final = self.run / FINAL
-        if not final.is_file():
-            return False
+        made = self._final_decisions()
+        return made is not None and made >= settings.decisions
+
+    def is_outdated(self) -> bool:
+        """Whether its final model, and what it was evaluated to, is an earlier, shorter run's."""
+        return self._final_decisions() is not None and not self.is_trained()
+
+    def decisions_made(self) -> int:
+        """Decisions of its final model or of a checkpoint, whichever has most."""
+        from dream_agents.runs.loading import decisions_of
+
+        checkpoints = (self.run / CHECKPOINTS).glob("checkpoint_*")
+        return max([self._final_decisions() or 0, *map(decisions_of, checkpoints)])
+
+    def _final_decisions(self) -> int | None:
         from dream_agents.runs.loading import saved_decisions
 
-        settings = self.settings
-        assert settings is not None
-        return saved_decisions(final) >= settings.decisions
+        final = self.run / FINAL
+        return saved_decisions(final) if final.is_file() else None
 
     def result(self, planner: PlannerVariant) -> dict[str, Any] | None:
         """What the evaluation with a planner has found so far, as ``dream-agents eval`` writes it; None for nothing."""
@@ -156,7 +167,8 @@ class Job:
         if not path.is_file():
             return None
         results: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["results"]
-        return results[0] if results else None
+        # A folder that was moved, or is named in another way, begins another result.
+        return max(results, key=lambda result: len(result["returns"]), default=None)
 
     def is_evaluated(self, planner: PlannerVariant) -> bool:
         """Whether the evaluation with a planner is finished."""
@@ -172,16 +184,11 @@ class Job:
         if not self.is_trained():
             shutil.rmtree(self.folder / EVALUATIONS / self.name, ignore_errors=True)
 
-    def has_checkpoint(self) -> bool:
-        """Whether the run has something to go on from."""
-        return any((self.run / CHECKPOINTS).glob("checkpoint_*"))
-
 
 def jobs_of(experiment: Experiment, folder: Path) -> list[Job]:
     """All that an experiment has to do, seed by seed, so that every agent has one seed before any has two.
 
     :param folder: the experiment's
-    :raises ValueError: for unknown tasks, agents, planners and options, before anything starts
     """
     jobs = []
     trained = [variant for variant in experiment.agents.values() if variant.agent is not None]
@@ -208,6 +215,14 @@ def check_names(jobs: list[Job]) -> None:
         for planner in job.planners:
             if planner.planner is not None:
                 planners.get(planner.planner)
+
+
+@functools.cache
+def _action_repeat(task: str) -> int:
+    """Frames a decision; kept, since an environment is made to tell, and progress is shown every second."""
+    from dream_agents.wrappers import describe
+
+    return describe(task).action_repeat or 1
 
 
 def _plain(name: str) -> str:

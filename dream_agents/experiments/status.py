@@ -6,11 +6,9 @@ import csv
 import dataclasses
 import json
 from pathlib import Path
-from typing import Any
 
-from dream_agents.experiments.engine import ABOUT, FAILURES
+from dream_agents.experiments.engine import FAILURES
 from dream_agents.experiments.jobs import Job
-from dream_agents.experiments.spec import Experiment, experiment_of
 from dream_agents.runs import EPISODES
 
 
@@ -40,26 +38,6 @@ def status_of(jobs: list[Job], folder: Path) -> list[RunStatus]:
     """The state of each job, as its folders tell."""
     errors = _errors(folder)
     return [_status(job, errors.get(job.name, "")) for job in jobs]
-
-
-def about(folder: Path) -> dict[str, Any]:
-    """What was asked for in an experiment's folder, with what, where.
-
-    :raises FileNotFoundError: if it holds none
-    """
-    path = folder / ABOUT
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no experiment in {folder}: it has no {ABOUT}")
-    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return content
-
-
-def experiment_in(folder: Path) -> Experiment:
-    """The experiment that a folder holds, as it was asked for.
-
-    :raises FileNotFoundError: if it holds none
-    """
-    return experiment_of(about(folder)["experiment"])
 
 
 def _status(job: Job, error: str) -> RunStatus:

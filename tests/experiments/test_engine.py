@@ -89,7 +89,7 @@ def test_nothing_is_done_twice(in_one_go):
 
 def test_another_experiment_is_not_written_over_it(in_one_go, quick):
     quick.write_text(quick.read_text().replace("batch_size = 4", "batch_size = 8"))
-    with pytest.raises(ValueError, match="holds the experiment 'quick' with another agents"):
+    with pytest.raises(ValueError, match=r"'quick' with another agents\.quick\.options: .*'batch_size': 4"):
         Engine(read_experiment(quick), in_one_go.folder).run()
 
 

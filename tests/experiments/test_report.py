@@ -61,7 +61,7 @@ def evaluated(path, folder):
     """An experiment's folder as the engine leaves it, with results drawn at random."""
     engine = Engine(read_experiment(path), folder)
     folder.mkdir()
-    engine.write_about()
+    engine.begin()
     draw = np.random.default_rng(0)
     for job in engine.jobs:
         job.run.mkdir(parents=True)
