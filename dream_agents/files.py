@@ -70,6 +70,23 @@ def only_writer(folder: Path) -> Iterator[None]:
             held.file.close()
 
 
+def is_being_written(folder: Path) -> bool:
+    """Tell whether a process is the :func:`only_writer` of a folder; True where that can't be told.
+
+    :param folder: the folder
+    """
+    try:
+        import fcntl
+
+        with (folder / _LOCK).open(encoding="utf-8") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except (ImportError, OSError):  # it is locked, or the system or the disk has no locks
+        return True
+    return False
+
+
 def _lock(folder: Path) -> TextIO:
     """Lock a folder for as long as the returned file is open, and say in it who did."""
     file = (folder / _LOCK).open("a+", encoding="utf-8")

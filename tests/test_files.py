@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from dream_agents.files import replacing
+from dream_agents.files import is_being_written, only_writer, replacing
 
 
 def test_two_processes_may_write_one_file(tmp_path, monkeypatch):
@@ -27,3 +27,10 @@ def test_an_error_leaves_what_was_there_and_nothing_else(tmp_path):
         file.nothing_like_it()
     assert path.read_text() == "before"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_says_whether_somebody_writes_to_it(tmp_path):
+    assert not is_being_written(tmp_path)
+    with only_writer(tmp_path):
+        assert is_being_written(tmp_path)
+    assert not is_being_written(tmp_path)

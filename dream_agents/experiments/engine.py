@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from dream_agents.experiments.about import invocation, refuse_less, write_about
-from dream_agents.experiments.jobs import Job, check_names, jobs_of
+from dream_agents.experiments.jobs import Job, check_jobs, jobs_of
 from dream_agents.experiments.results import write_results
 from dream_agents.experiments.spec import Experiment
 from dream_agents.files import only_writer, write_json
@@ -66,16 +66,20 @@ class Engine:
     :param folder: where everything goes
     :param workers: processes side by side
     :param threads: of each
-    :raises ValueError: for less than one worker or thread, and for unknown tasks, agents and planners
+    :raises ValueError: for less than one worker or thread, unknown tasks, agents and planners, planners' options, and
+        a report that makes no sense
     """
 
     def __init__(self, experiment: Experiment, folder: str | Path, workers: int = 2, threads: int = 1):
+        from dream_agents.experiments.report.content import check_report  # it is about engines' folders
+
         if workers < 1 or threads < 1:
             raise ValueError(f"workers={workers}, threads={threads}: at least 1 of each is needed")
         self.experiment, self.folder = experiment, Path(folder)
         self.workers, self.threads = workers, threads
         self.jobs = jobs_of(experiment, self.folder)
-        check_names(self.jobs)
+        check_jobs(experiment)
+        check_report(experiment)
         self.failures: list[Failure] = []
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._stopping = threading.Event()

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from dream_agents.experiments.spec import AgentVariant, Experiment, PlannerVariant
+from dream_agents.experiments.spec import AgentVariant, Experiment, PlannerVariant, agent_takes
 from dream_agents.runs import CHECKPOINTS, FINAL, RunSettings
 
 #: folder of the runs, and of their evaluations, in the experiment's folder
@@ -200,21 +200,35 @@ def jobs_of(experiment: Experiment, folder: Path) -> list[Job]:
     return jobs
 
 
-def check_names(jobs: list[Job]) -> None:
-    """Find unknown names before anything starts; `dream-agents experiment run` checks options, too.
+def check_jobs(experiment: Experiment) -> None:
+    """Find mistakes before anything starts; ``dream-agents experiment run`` checks agents' options, too.
 
-    :raises ValueError: for unknown tasks, agents and planners
+    :raises ValueError: for unknown tasks, agents and planners, planners' options, and planners of agents without any
     """
-    from dream_agents.registry import agents, planners
+    from dream_agents.planners import make_planner
+    from dream_agents.registry import agents
     from dream_agents.wrappers import describe
 
-    for job in jobs:
-        describe(job.task)
-        if job.variant.agent is not None:
-            agents.get(job.variant.agent)
-        for planner in job.planners:
-            if planner.planner is not None:
-                planners.get(planner.planner)
+    for task in experiment.tasks:
+        describe(task)
+    named = {planner.name for planner in experiment.planners.values() if planner.planner is not None}
+    for name in named:
+        planner = experiment.planners[name]
+        try:
+            make_planner(planner.planner or "", **planner.options)
+        except ValueError as error:
+            raise ValueError(f"planners.{name}: {error}") from error
+    for variant in experiment.agents.values():
+        if variant.agent is None:
+            continue
+        agents.get(variant.agent)
+        refused = named.intersection(variant.planners or experiment.planners)
+        if refused and not agent_takes(variant.agent, "planner"):
+            raise ValueError(
+                f"agents.{variant.name}: the agent {variant.agent!r} has no world model to plan in, so that the "
+                f"planner {min(refused)!r} can't evaluate it; give it `planners = [...]`, with a planner of the "
+                "experiment that names no `planner`, which is the agent's own way to act"
+            )
 
 
 @functools.cache

@@ -12,6 +12,7 @@ import pytest
 
 from dream_agents.experiments import Engine, narrowed, read_experiment, status_of
 from dream_agents.experiments.about import read_about
+from dream_agents.files import only_writer
 
 FILE = """
 title = "Two agents"
@@ -262,3 +263,13 @@ def test_on_ray_a_lost_worker_ends_no_other_job(experiment, done, ray, tmp_path,
     assert (failure.job, failure.error) == ("first/Pendulum-v1/1", "RayError: the node died")
     states = {status.name: status.state for status in status_of(engine.jobs, engine.folder)}
     assert states == {"first/Pendulum-v1/1": "failed", "second/Pendulum-v1/1": "done"}
+
+
+def test_a_run_that_nobody_runs_is_interrupted(experiment, done, tmp_path):
+    engine = Engine(experiment(), tmp_path / "out")
+    engine.begin()
+    engine.jobs[0].run.mkdir(parents=True)
+    states = [status.state for status in status_of(engine.jobs, engine.folder)]
+    with only_writer(engine.folder):
+        while_running = [status.state for status in status_of(engine.jobs, engine.folder)]
+    assert (states, while_running) == (["interrupted", "waiting"], ["training", "waiting"])

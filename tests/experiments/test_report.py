@@ -294,6 +294,13 @@ def test_a_part_of_an_experiment_says_what_it_leaves_out():
     [
         ("films = 3", "report.films = 3: true, false or a table"),
         ("film = true", "report has 'film', which is none of: columns, table"),
+        ('table = { metric = "mean" }', "report.table.metric = 'mean': choose from return, success, ms"),
+        ('analysis = { kind = "esnr" }', "report.analysis.kind = 'esnr': choose from gradients, returns"),
+        (
+            'columns = [{ label = "A", agent = "bmpc", planner = "policy" }, '
+            '{ label = "A", agent = "tdmpc2", planner = "policy" }]',
+            "two columns of the report are called 'A': give each a label of its own",
+        ),
         ("table = { metrics = 1 }", "report.table has metrics; its options are: metric"),
         ('columns = [{ label = "A" }]', "report.columns has"),
         (

@@ -185,10 +185,6 @@ def sweep_section(content: Content, _: Sequence[Path]) -> Section:
     experiment = content.experiment
     items: list[Figure | str] = []
     reference = content.option("sweep", "reference")
-    if reference is not None and reference not in experiment.planners:
-        raise ValueError(
-            f"report.sweep.reference = {reference!r}: the planners are {', '.join(experiment.planners)}"
-        )
     for task in experiment.tasks:
         kind = metric_of(task)
         for (swept, option), members in _swept(content).items():
