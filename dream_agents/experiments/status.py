@@ -11,6 +11,7 @@ from dream_agents.experiments.engine import FAILURES
 from dream_agents.experiments.jobs import Job
 from dream_agents.files import is_being_written
 from dream_agents.runs import EPISODES
+from dream_agents.runs.tables import whole_lines
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,12 +66,8 @@ def _status(job: Job, error: str, is_running: bool) -> RunStatus:
 
 
 def _last_row(path: Path) -> dict[str, str] | None:
-    """The newest whole row of a run's episodes; runs write as this reads."""
-    if not path.is_file():
-        return None
-    lines = [
-        line for line in path.read_text(encoding="utf-8").splitlines(keepends=True) if line.endswith("\n")
-    ]
+    """The newest row of a run's episodes."""
+    lines = whole_lines(path)
     rows = list(csv.DictReader([lines[0], lines[-1]])) if len(lines) > 1 else []
     return rows[0] if rows else None
 
