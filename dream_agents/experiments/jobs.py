@@ -38,7 +38,7 @@ class Job:
     @property
     def name(self) -> str:
         """The name of its folders."""
-        return "/".join((_plain(self.variant.name), _plain(self.task), str(self.seed)))
+        return "/".join((plain(self.variant.name), plain(self.task), str(self.seed)))
 
     @property
     def run(self) -> Path:
@@ -134,7 +134,7 @@ class Job:
 
     def evaluation_folder(self, planner: PlannerVariant) -> Path:
         """Where the evaluation with a planner goes."""
-        return self.folder / EVALUATIONS / self.name / _plain(planner.name)
+        return self.folder / EVALUATIONS / self.name / plain(planner.name)
 
     def is_trained(self) -> bool:
         """Whether the run is finished, or there is nothing to train."""
@@ -239,5 +239,6 @@ def _action_repeat(task: str) -> int:
     return describe(task).action_repeat or 1
 
 
-def _plain(name: str) -> str:
+def plain(name: str) -> str:
+    """A name that a file can have."""
     return re.sub(r"[^A-Za-z0-9_.,=-]", "_", name)

@@ -88,6 +88,16 @@ class Content:
         seeds = self._rows.get((method.agent, method.planner, task), {})
         return np.array([result_of(seeds[seed], metric) for seed in sorted(seeds)])
 
+    def seeds(self, method: Method) -> int:
+        """How many seeds a method is to have on a task."""
+        return sum(
+            job.variant.name == method.agent and job.task == self.experiment.tasks[0] for job in self.jobs
+        )
+
+    def fewest_episodes(self) -> int:
+        """Episodes of the evaluation that has fewest of them, of those that have begun; 0 where none has."""
+        return min((len(rows) for seeds in self._rows.values() for rows in seeds.values()), default=0)
+
     def scores(self, methods: Sequence[Method]) -> tuple[dict[str, np.ndarray], list[str], str]:
         """Normalised scores ``[runs, tasks]`` of each method by its label, the tasks, and what is left out, in words.
 
@@ -149,6 +159,17 @@ def check_report(experiment: Experiment) -> tuple[list[Method], list[Published],
             f"report.sweep.reference = {reference!r}: the planners are {', '.join(experiment.planners)}"
         )
     return methods, [_published(row) for row in experiment.published], parts
+
+
+def is_current(path: Path, *sources: Path) -> bool:
+    """Whether a file was made after all that it was made from.
+
+    :param path: the file
+    :param sources: files; those that are not there don't count
+    """
+    return path.is_file() and all(
+        source.stat().st_mtime <= path.stat().st_mtime for source in sources if source.is_file()
+    )
 
 
 def short(task: str) -> str:
