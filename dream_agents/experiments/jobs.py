@@ -166,7 +166,10 @@ class Job:
         path = self.evaluation_folder(planner) / "results.json"
         if not path.is_file():
             return None
-        results: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["results"]
+        try:
+            results: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["results"]
+        except (ValueError, KeyError, TypeError):
+            return None  # ``dream-agents eval`` refuses such a file, and says what to do
         # A folder that was moved, or is named in another way, begins another result.
         return max(results, key=lambda result: len(result["returns"]), default=None)
 
@@ -211,18 +214,20 @@ def check_jobs(experiment: Experiment) -> None:
 
     for task in experiment.tasks:
         describe(task)
-    named = {planner.name for planner in experiment.planners.values() if planner.planner is not None}
-    for name in named:
-        planner = experiment.planners[name]
+    named = set()
+    for name, planner in experiment.planners.items():
+        if planner.planner is None:
+            continue
+        named.add(name)
         try:
-            make_planner(planner.planner or "", **planner.options)
+            make_planner(planner.planner, **planner.options)
         except ValueError as error:
             raise ValueError(f"planners.{name}: {error}") from error
     for variant in experiment.agents.values():
         if variant.agent is None:
             continue
         agents.get(variant.agent)
-        refused = named.intersection(variant.planners or experiment.planners)
+        refused = named.intersection(experiment.planners if variant.planners is None else variant.planners)
         if refused and not agent_takes(variant.agent, "planner"):
             raise ValueError(
                 f"agents.{variant.name}: the agent {variant.agent!r} has no world model to plan in, so that the "

@@ -25,7 +25,8 @@ def narrowed(
     :param episodes: of an evaluation, in place of the experiment's
     :raises ValueError: for a task or an agent that the experiment does not have
     """
-    tasks, agents, seeds = (list(dict.fromkeys(wanted)) for wanted in (tasks, agents, seeds))
+    tasks, agents = list(dict.fromkeys(tasks)), list(dict.fromkeys(agents))
+    seeds = list(dict.fromkeys(seeds))
     changed: dict[str, Any] = {}
     changes = list(experiment.changes)
     for name, wanted, known in (

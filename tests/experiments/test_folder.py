@@ -273,3 +273,25 @@ def test_a_run_that_nobody_runs_is_interrupted(experiment, done, tmp_path):
     with only_writer(engine.folder):
         while_running = [status.state for status in status_of(engine.jobs, engine.folder)]
     assert (states, while_running) == (["interrupted", "waiting"], ["training", "waiting"])
+
+
+def test_a_damaged_file_of_results_is_one_failure(experiment, done, tmp_path):
+    engine = Engine(experiment(), tmp_path / "out", workers=1)
+    engine.run()
+    results = engine.folder / "evaluations/first/Pendulum-v1/1/dream/results.json"
+    results.write_text('{"results": [')
+    assert [failure.job for failure in engine.run(lambda: status_of(engine.jobs, engine.folder))] == [
+        "first/Pendulum-v1/1"
+    ]
+    assert {agent for agent, *_ in rows(engine.folder)} == {"second"}
+
+
+def test_a_folder_that_was_moved_while_it_was_evaluated_can_be_done(experiment, done, tmp_path):
+    engine = Engine(experiment(), tmp_path / "out", workers=1)
+    engine.run()
+    results = engine.folder / "evaluations/first/Pendulum-v1/1/dream/results.json"
+    (whole,) = json.loads(results.read_text())["results"]
+    begun = {**whole, "returns": whole["returns"][:1]}  # under the run's name of before
+    results.write_text(json.dumps({"results": [begun, whole]}))
+    assert engine.jobs[0].is_done()
+    assert len(rows(engine.folder)) == 4

@@ -41,7 +41,10 @@ def analysis_pictures(content: Content, kind: str) -> list[Picture | str]:
         return [f"{len(jobs)} of {len(content.jobs)} runs are finished; the analysis waits for all of them."]
     folder = content.folder / "analysis"
     folder.mkdir(exist_ok=True)
-    names = analyses[kind](content, folder)
+    try:
+        names = analyses[kind](content, folder)
+    except ValueError as error:
+        return [f"No analysis: {error}"]
     return [Picture(name, _TITLES[name], (folder / f"{name}.png").read_bytes()) for name in names]
 
 
