@@ -187,9 +187,7 @@ class Engine:
                 start_new_session=True,  # Ctrl-C in the terminal reaches the engine, which passes it on
             )
             self._processes[job.name] = process
-            if (
-                self._stopping.is_set()
-            ):  # since the last look at it, so that nobody has interrupted this process
+            if self._stopping.is_set():  # since the last look at it: nobody has interrupted this one
                 process.send_signal(signal.SIGINT)
             code = process.wait()
             del self._processes[job.name]
