@@ -12,7 +12,7 @@ import pytest
 
 from dream_agents.experiments import Engine, narrowed, read_experiment, status_of
 from dream_agents.experiments.about import read_about
-from dream_agents.files import only_writer
+from dream_agents.files import only_writer, write_json
 
 FILE = """
 title = "Two agents"
@@ -59,13 +59,14 @@ def done(monkeypatch):
         commands.append((job.variant.name, words[0]))
         if words[0] == "train":
             job.run.mkdir(parents=True, exist_ok=True)
-            with zipfile.ZipFile(job.run / "final.zip", "w") as file:
+            with zipfile.ZipFile(job.run / "unfinished", "w") as file:
                 file.writestr("data", json.dumps({"num_timesteps": job.settings.decisions}))
+            (job.run / "unfinished").replace(job.run / "final.zip")  # whole whenever another thread reads it
         else:
             folder = Path(words[words.index("--out") + 1])
             folder.mkdir(parents=True)
             result = {"returns": [-float(job.settings.decisions)] * 2, "successes": None, "latency_ms": 1.0}
-            (folder / "results.json").write_text(json.dumps({"results": [result]}))
+            write_json(folder / "results.json", {"results": [result]})
 
     monkeypatch.setattr(Engine, "_run", pretend)
     return commands
