@@ -19,16 +19,19 @@ _LOCK = ".lock"
 def replacing(path: Path) -> Iterator[TextIO]:
     """Write a text file under another name, and give it its own name when the block ends without an error.
 
-    Line ends are written as they are.
+    Line ends are written as they are. Several processes may write one file: the last that ends has it.
 
     :param path: the file; its folder is made
     :raises OSError: if it can't be written
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.unfinished")
-    with unfinished.open("w", newline="", encoding="utf-8") as file:
-        yield file
-    os.replace(unfinished, path)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
+    try:
+        with unfinished.open("w", newline="", encoding="utf-8") as file:
+            yield file
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
 @dataclass
@@ -65,6 +68,23 @@ def only_writer(folder: Path) -> Iterator[None]:
         if held.entered == 0:
             del _held[place]
             held.file.close()
+
+
+def is_being_written(folder: Path) -> bool:
+    """Tell whether a process is the :func:`only_writer` of a folder; True where that can't be told.
+
+    :param folder: the folder
+    """
+    try:
+        import fcntl
+
+        with (folder / _LOCK).open(encoding="utf-8") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except (ImportError, OSError):  # it is locked, or the system or the disk has no locks
+        return True
+    return False
 
 
 def _lock(folder: Path) -> TextIO:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -104,6 +104,7 @@ def eval(
         split_environment_options,
     )
     from dream_agents.evaluation import EvaluationRecord, EvaluationSettings, ModelComparison
+    from dream_agents.files import only_writer
     from dream_agents.runs import load_model
 
     names = [name.strip() for name in planner.split(",") if name.strip()] if planner else []
@@ -121,16 +122,16 @@ def eval(
         _check_video(video, sources)
     files = _result_files(out, json, csv)
     check_device(device)
-    comparison = ModelComparison(
-        settings,
-        env,
-        planners=partial(_planners_for, names=names, assignments=assignments),
-        load=partial(load_model, device=device, agent=agent, notice=say),
-        in_processes=subproc,
-        record=EvaluationRecord(*files) if files else None,
-        notice=lambda text: say(f"{text} (--no-subproc keeps them in this one)"),
-    )
-    with naming_unchecked_options(set or ()):
+    with nullcontext() if out is None else only_writer(out), naming_unchecked_options(set or ()):
+        comparison = ModelComparison(
+            settings,
+            env,
+            planners=partial(_planners_for, names=names, assignments=assignments),
+            load=partial(load_model, device=device, agent=agent, notice=say),
+            in_processes=subproc,
+            record=EvaluationRecord(*files) if files else None,
+            notice=lambda text: say(f"{text} (--no-subproc keeps them in this one)"),
+        )
         checked = comparison.check(sources)
         with _stopping_in_order(comparison.record), progress_bars() as update:
             results = comparison.evaluate(checked, _labelled(update, len(sources)))

@@ -19,7 +19,7 @@ app = typer.Typer(
 )
 
 Spec = Annotated[str, typer.Argument(metavar="SPEC", help="A packaged experiment's name, or a .toml file.")]
-Out = Annotated[Path, typer.Option(help="Folder of the experiment. Default: experiments/NAME.")]
+Out = Annotated[Path | None, typer.Option(help="Folder of the experiment. Default: experiments/NAME.")]
 Scale = Annotated[str, typer.Option(help="paper: as it says; cpu: cut for a laptop, days for large tables.")]
 Frames = Annotated[int | None, typer.Option(min=1, help="Frames of each run, in place of the experiment's.")]
 Tasks = Annotated[
@@ -74,7 +74,7 @@ def show(spec: Spec, scale: Scale = "paper", frames: Frames = None) -> None:
     if experiment.about:
         say(experiment.about)
     for change in experiment.changes:
-        say(f"  --scale {scale}: {change}")
+        say(f"changed: {change}")
     say(f"agents: {', '.join(variant.title for variant in experiment.agents.values())}")
     say(f"tasks: {', '.join(experiment.tasks)}")
     say(f"seeds: {', '.join(map(str, experiment.seeds))}; {experiment.frames} frames each")
@@ -87,7 +87,7 @@ def show(spec: Spec, scale: Scale = "paper", frames: Frames = None) -> None:
 @app.command()
 def run(
     spec: Spec,
-    out: Out = Path(),
+    out: Out = None,
     scale: Scale = "paper",
     frames: Frames = None,
     tasks: Tasks = None,
@@ -104,7 +104,7 @@ def run(
     from dream_agents.experiments import Engine, narrowed, status_of
 
     experiment = narrowed(_read(spec, scale, frames), tasks or (), agents or (), seeds or (), episodes)
-    folder = out if out != Path() else Path("experiments") / experiment.name
+    folder = Path("experiments") / experiment.name if out is None else out
     for change in experiment.changes:
         say(f"changed: {change}")
     engine = Engine(experiment, folder, workers, threads)
@@ -138,7 +138,7 @@ def run(
 def status(folder: Folder) -> None:
     """Say how far an experiment is, while it runs or after."""
     from dream_agents.experiments import jobs_of, status_of
-    from dream_agents.experiments.status import experiment_in
+    from dream_agents.experiments.about import experiment_in
 
     experiment = experiment_in(folder)
     console.print(_table(status_of(jobs_of(experiment, folder), folder)))

@@ -98,9 +98,8 @@ def _by_agent(sources: list[Path]) -> dict[str, list[Path]]:
         groups.setdefault((source.name if source.is_file() else "", repr(key)), []).append(source)
     labels: dict[str, list[Path]] = {}
     for runs in groups.values():
-        folder = _folder(runs[0])
-        label = str(folder) if len(runs) == 1 else f"{read_settings(folder).agent} ({folder.name}, ...)"
-        labels[label] = runs
+        one = str(runs[0])  # whole, since folders of one name are runs of different agents
+        labels[one if len(runs) == 1 else f"{read_settings(_folder(runs[0])).agent} ({one}, ...)"] = runs
     return labels
 
 

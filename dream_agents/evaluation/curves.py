@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dream_agents.runs.folder import EPISODES, EVALUATIONS
+from dream_agents.runs.tables import whole_lines
 from dream_agents.wrappers import resolve
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def read_own_curve(
     :raises ValueError: if the file has other columns, or no rows, or rates of success are asked for and it has none
     """
     path = _own_file(Path(path), evaluations)
-    rows = _read(path)
+    rows = _rows(path, whole_lines(path))
     label = label or path.parent.name
     frames = _column(path, rows, "frames")
     if success:
@@ -89,7 +90,8 @@ def read_published_curves(path: str | Path, task: str) -> list[Curve]:
     :raises ValueError: if the file has other columns, or nothing on this task
     """
     path = Path(path)
-    rows = _read(path)
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = _rows(path, file)
     if "task" not in rows[0]:
         raise ValueError(f"{path} has no column task; its columns are {', '.join(rows[0])}")
     chosen: dict[str, list[dict[str, str]]] = {}
@@ -204,7 +206,7 @@ def has_rows(path: Path) -> bool:
 
     :param path: a table of a run
     """
-    return path.is_file() and len(path.read_text(encoding="utf-8").splitlines()) > 1
+    return len(whole_lines(path)) > 1
 
 
 def _own_file(path: Path, evaluations: bool) -> Path:
@@ -218,9 +220,8 @@ def _own_file(path: Path, evaluations: bool) -> Path:
     return files[0] if has_rows(files[0]) else files[-1]
 
 
-def _read(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
+def _rows(path: Path, lines: Iterable[str]) -> list[dict[str, str]]:
+    rows = list(csv.DictReader(lines))
     if not rows:
         raise ValueError(f"{path} has no rows")
     return rows

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +88,16 @@ class EvaluationRecord:
         return result
 
     def keep(self, result: EvaluationResult) -> None:
-        """Write a result in place of what there is of its model and planner, or else after everything."""
+        """Write a result in place of what there is of its model and planner, or else after everything.
+
+        :raises ValueError: for returns that are not finite numbers
+        """
+        for number, value in enumerate(result.returns):
+            if not math.isfinite(value):
+                raise ValueError(
+                    f"episode {number} of {result.env} returned {value}, and {self.path} holds finite numbers only; "
+                    "mend the environment's rewards, or keep no results"
+                )
         found = self._place(result.model, result.planner, result.planner_options)
         if found is None:
             self.results.append(result)

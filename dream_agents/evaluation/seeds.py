@@ -9,9 +9,8 @@ import numpy as np
 
 from dream_agents.evaluation.curves import Curve, has_evaluations, read_own_curve
 
-#: 97.5% quantiles of Student's t for 1 to 10 degrees of freedom; the normal distribution's beyond is close
+#: 97.5% quantiles of Student's t for 1 to 10 degrees of freedom
 _STUDENT = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
-_NORMAL = 1.96
 _POINTS = 200
 
 
@@ -59,6 +58,12 @@ def interval(values: np.ndarray) -> np.ndarray:
     :param values: ``[seeds, ...]``, two seeds or more
     """
     count = len(values)
-    quantile = _STUDENT[count - 2] if count - 2 < len(_STUDENT) else _NORMAL
-    half: np.ndarray = quantile * values.std(0, ddof=1) / np.sqrt(count)
+    half: np.ndarray = _quantile(count - 1) * values.std(0, ddof=1) / np.sqrt(count)
     return half
+
+
+def _quantile(freedom: int) -> float:
+    """The 97.5% quantile of Student's t; beyond the table by its expansion in 1 / freedom, to three digits."""
+    if freedom <= len(_STUDENT):
+        return _STUDENT[freedom - 1]
+    return 1.96 + 2.372 / freedom + 2.82 / freedom**2

@@ -3,29 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
-import platform
+import re
 import shlex
 import signal
 import subprocess
 import sys
 import threading
-import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-from dream_agents.experiments.jobs import Job, check_names, jobs_of
+from dream_agents.experiments.about import invocation, refuse_less, write_about
+from dream_agents.experiments.jobs import Job, check_jobs, jobs_of
 from dream_agents.experiments.results import write_results
 from dream_agents.experiments.spec import Experiment
 from dream_agents.files import only_writer, write_json
-from dream_agents.versions import package_versions
 
-#: what was asked for, and what failed, in the experiment's folder
-ABOUT, FAILURES, LOGS = "experiment.json", "failures.json", "logs"
+#: what failed, and what runs said, in the experiment's folder
+FAILURES, LOGS = "failures.json", "logs"
 
 #: runs a command of ``dream-agents``, and ends with the process that started it, however that ended
 _CHILD = """
@@ -68,16 +66,20 @@ class Engine:
     :param folder: where everything goes
     :param workers: processes side by side
     :param threads: of each
-    :raises ValueError: for less than one worker or thread, and for unknown tasks, agents and planners
+    :raises ValueError: for less than one worker or thread, unknown tasks, agents and planners, planners' options, and
+        a report that makes no sense
     """
 
     def __init__(self, experiment: Experiment, folder: str | Path, workers: int = 2, threads: int = 1):
+        from dream_agents.experiments.report.content import check_report  # it is about engines' folders
+
         if workers < 1 or threads < 1:
             raise ValueError(f"workers={workers}, threads={threads}: at least 1 of each is needed")
         self.experiment, self.folder = experiment, Path(folder)
         self.workers, self.threads = workers, threads
         self.jobs = jobs_of(experiment, self.folder)
-        check_names(self.jobs)
+        check_jobs(experiment)
+        check_report(experiment)
         self.failures: list[Failure] = []
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._stopping = threading.Event()
@@ -91,25 +93,44 @@ class Engine:
         :raises ValueError: if the folder holds another experiment
         """
         with only_writer(self.folder):
-            self.write_about()
-            self.failures = []
-            left = [job for job in self.jobs if not job.is_done()]
+            left = self.begin()
             with ThreadPoolExecutor(self.workers) as pool, self._stopped_at_the_end():
                 running: set[Future[Failure | None]] = {pool.submit(self.work, job) for job in left}
                 while running:
                     finished, running = wait(running, every, FIRST_COMPLETED)
                     if tick is not None:
                         tick()
-                    self._collect(finished)
+                    if finished:
+                        self.keep(future.result() for future in finished)
             write_results(self.jobs, self.folder)
         return self.failures
 
-    def _collect(self, finished: Iterable[Future[Failure | None]]) -> None:
-        failed = [failure for failure in (future.result() for future in finished) if failure is not None]
-        self.failures += failed
-        if failed or finished:
+    def begin(self) -> list[Job]:
+        """Write down what is run, with what, where; return the jobs that are left.
+
+        :raises ValueError: if the folder holds another experiment, or runs with more frames
+        """
+        left = [job for job in self.jobs if not job.is_done()]
+        refuse_less(self.jobs, self.folder)
+        write_about(self.experiment, self.folder, invocation(self.workers, self.threads) if left else None)
+        self.failures = []
+        self.keep([])  # errors of an earlier attempt say nothing of this one
+        return left
+
+    def keep(self, ended: Iterable[Failure | None]) -> None:
+        """Write down what failed and the results so far.
+
+        :param ended: what :meth:`work` returned for jobs that have ended
+        """
+        self.failures += [failure for failure in ended if failure is not None]
+        try:
             write_json(self.folder / FAILURES, [dataclasses.asdict(failure) for failure in self.failures])
             write_results(self.jobs, self.folder)
+        except OSError as error:
+            warnings.warn(
+                f"results in {self.folder} can't be written ({error}); they are when the next job ends",
+                stacklevel=2,
+            )
 
     @contextmanager
     def _stopped_at_the_end(self) -> Iterator[None]:
@@ -123,7 +144,13 @@ class Engine:
             raise
 
     def work(self, job: Job) -> Failure | None:
-        """Do one job; return its failure, None if it is done."""
+        """Do one job; return its failure, None if it is done. Whatever goes wrong is this job's failure alone."""
+        try:
+            return self._work(job)
+        except Exception as error:  # a full disk, a damaged file, no memory for another process
+            return Failure(job.name, "", f"{type(error).__name__}: {error}", str(self._log(job)))
+
+    def _work(self, job: Job) -> Failure | None:
         job.drop_outdated_evaluations()
         training = job.training()
         commands = [] if training is None else [training]
@@ -140,9 +167,12 @@ class Engine:
         yield from commands
         yield from job.evaluations()  # what there is to evaluate is known once the run is finished
 
+    def _log(self, job: Job) -> Path:
+        return self.folder / LOGS / f"{job.name}.log"
+
     def _run(self, job: Job, words: list[str]) -> Failure | None:
         """Run a command of ``dream-agents`` in a process of its own."""
-        log = self.folder / LOGS / f"{job.name}.log"
+        log = self._log(job)
         log.parent.mkdir(parents=True, exist_ok=True)
         command = shlex.join(["dream-agents", *words])
         with log.open("ab") as file:
@@ -157,33 +187,13 @@ class Engine:
                 start_new_session=True,  # Ctrl-C in the terminal reaches the engine, which passes it on
             )
             self._processes[job.name] = process
+            if self._stopping.is_set():  # since the last look at it: nobody has interrupted this one
+                process.send_signal(signal.SIGINT)
             code = process.wait()
             del self._processes[job.name]
         if code == 0:
             return None
         return Failure(job.name, command, _last_words(log, code), str(log))
-
-    def write_about(self) -> None:
-        """Write down what is run, with what, where; refuse a folder of another experiment."""
-        path = self.folder / ABOUT
-        asked = json.loads(json.dumps(dataclasses.asdict(self.experiment)))
-        if path.is_file():
-            before = json.loads(path.read_text(encoding="utf-8"))["experiment"]
-            # More seeds, frames or episodes, and another report, go with what is there.
-            for name in _differing(before, asked):
-                raise ValueError(
-                    f"{self.folder} holds the experiment {before['name']!r} with another {name}: {before.get(name)!r}, "
-                    f"not {asked.get(name)!r}; choose another folder, or give the same"
-                )
-        about = {
-            "experiment": asked,
-            "command": shlex.join(["dream-agents", *sys.argv[1:]]),
-            "versions": package_versions(),
-            "machine": {"processor": platform.processor() or platform.machine(), "cores": os.cpu_count()},
-            "system": platform.platform(),
-            "started": time.strftime("%Y-%m-%d %H:%M:%S"),
-        }
-        write_json(path, about)
 
 
 def thread_variables(threads: int) -> dict[str, str]:
@@ -192,16 +202,9 @@ def thread_variables(threads: int) -> dict[str, str]:
     return {"OMP_WAIT_POLICY": "passive"} | {name: str(threads) for name in names}
 
 
-def _differing(before: dict[str, Any], asked: dict[str, Any]) -> Iterator[str]:
-    """What makes runs of one experiment other runs than those of the other."""
-    for name in ("name", "agents"):
-        if before.get(name) != asked.get(name):
-            yield name
-
-
 def _last_words(log: Path, code: int) -> str:
-    """The last line that a command said, or how it ended."""
-    lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines()]
-    said = [line for line in lines if line and not line.startswith("$ ")]
+    """The last line that the newest command in a log said, and how it ended."""
+    newest = re.split(r"^\$ .*$", log.read_text(encoding="utf-8", errors="replace"), flags=re.MULTILINE)[-1]
+    said = [line.strip() for line in newest.splitlines() if line.strip()]
     ended = f"killed by signal {-code}" if code < 0 else f"exit code {code}"
     return f"{said[-1]} ({ended})" if said else ended

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import re
 import shutil
@@ -10,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from dream_agents.experiments.spec import AgentVariant, Experiment, PlannerVariant
+from dream_agents.experiments.spec import AgentVariant, Experiment, PlannerVariant, agent_takes
 from dream_agents.runs import CHECKPOINTS, FINAL, RunSettings
 
 #: folder of the runs, and of their evaluations, in the experiment's folder
@@ -37,7 +38,7 @@ class Job:
     @property
     def name(self) -> str:
         """The name of its folders."""
-        return "/".join((_plain(self.variant.name), _plain(self.task), str(self.seed)))
+        return "/".join((plain(self.variant.name), plain(self.task), str(self.seed)))
 
     @property
     def run(self) -> Path:
@@ -60,9 +61,7 @@ class Job:
     @property
     def action_repeat(self) -> int:
         """Frames a decision."""
-        from dream_agents.wrappers import describe
-
-        return describe(self.task).action_repeat or 1
+        return _action_repeat(self.task)
 
     @property
     def settings(self) -> RunSettings | None:
@@ -135,28 +134,44 @@ class Job:
 
     def evaluation_folder(self, planner: PlannerVariant) -> Path:
         """Where the evaluation with a planner goes."""
-        return self.folder / EVALUATIONS / self.name / _plain(planner.name)
+        return self.folder / EVALUATIONS / self.name / plain(planner.name)
 
     def is_trained(self) -> bool:
         """Whether the run is finished, or there is nothing to train."""
-        if self.variant.agent is None:
+        settings = self.settings
+        if settings is None:
             return True
-        final = self.run / FINAL
-        if not final.is_file():
-            return False
+        made = self._final_decisions()
+        return made is not None and made >= settings.decisions
+
+    def is_outdated(self) -> bool:
+        """Whether its final model, and what it was evaluated to, is an earlier, shorter run's."""
+        return self._final_decisions() is not None and not self.is_trained()
+
+    def decisions_made(self) -> int:
+        """Decisions of its final model or of a checkpoint, whichever has most."""
+        from dream_agents.runs.loading import decisions_of
+
+        checkpoints = (self.run / CHECKPOINTS).glob("checkpoint_*")
+        return max([self._final_decisions() or 0, *map(decisions_of, checkpoints)])
+
+    def _final_decisions(self) -> int | None:
         from dream_agents.runs.loading import saved_decisions
 
-        settings = self.settings
-        assert settings is not None
-        return saved_decisions(final) >= settings.decisions
+        final = self.run / FINAL
+        return saved_decisions(final) if final.is_file() else None
 
     def result(self, planner: PlannerVariant) -> dict[str, Any] | None:
         """What the evaluation with a planner has found so far, as ``dream-agents eval`` writes it; None for nothing."""
         path = self.evaluation_folder(planner) / "results.json"
         if not path.is_file():
             return None
-        results: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["results"]
-        return results[0] if results else None
+        try:
+            results: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["results"]
+        except (ValueError, KeyError, TypeError):
+            return None  # ``dream-agents eval`` refuses such a file, and says what to do
+        # A folder that was moved, or is named in another way, begins another result.
+        return max(results, key=lambda result: len(result["returns"]), default=None)
 
     def is_evaluated(self, planner: PlannerVariant) -> bool:
         """Whether the evaluation with a planner is finished."""
@@ -172,16 +187,11 @@ class Job:
         if not self.is_trained():
             shutil.rmtree(self.folder / EVALUATIONS / self.name, ignore_errors=True)
 
-    def has_checkpoint(self) -> bool:
-        """Whether the run has something to go on from."""
-        return any((self.run / CHECKPOINTS).glob("checkpoint_*"))
-
 
 def jobs_of(experiment: Experiment, folder: Path) -> list[Job]:
     """All that an experiment has to do, seed by seed, so that every agent has one seed before any has two.
 
     :param folder: the experiment's
-    :raises ValueError: for unknown tasks, agents, planners and options, before anything starts
     """
     jobs = []
     trained = [variant for variant in experiment.agents.values() if variant.agent is not None]
@@ -193,22 +203,47 @@ def jobs_of(experiment: Experiment, folder: Path) -> list[Job]:
     return jobs
 
 
-def check_names(jobs: list[Job]) -> None:
-    """Find unknown names before anything starts; `dream-agents experiment run` checks options, too.
+def check_jobs(experiment: Experiment) -> None:
+    """Find mistakes before anything starts; ``dream-agents experiment run`` checks agents' options, too.
 
-    :raises ValueError: for unknown tasks, agents and planners
+    :raises ValueError: for unknown tasks, agents and planners, planners' options, and planners of agents without any
     """
-    from dream_agents.registry import agents, planners
+    from dream_agents.planners import make_planner
+    from dream_agents.registry import agents
     from dream_agents.wrappers import describe
 
-    for job in jobs:
-        describe(job.task)
-        if job.variant.agent is not None:
-            agents.get(job.variant.agent)
-        for planner in job.planners:
-            if planner.planner is not None:
-                planners.get(planner.planner)
+    for task in experiment.tasks:
+        describe(task)
+    named = set()
+    for name, planner in experiment.planners.items():
+        if planner.planner is None:
+            continue
+        named.add(name)
+        try:
+            make_planner(planner.planner, **planner.options)
+        except ValueError as error:
+            raise ValueError(f"planners.{name}: {error}") from error
+    for variant in experiment.agents.values():
+        if variant.agent is None:
+            continue
+        agents.get(variant.agent)
+        refused = named.intersection(experiment.planners if variant.planners is None else variant.planners)
+        if refused and not agent_takes(variant.agent, "planner"):
+            raise ValueError(
+                f"agents.{variant.name}: the agent {variant.agent!r} has no world model to plan in, so that the "
+                f"planner {min(refused)!r} can't evaluate it; give it `planners = [...]`, with a planner of the "
+                "experiment that names no `planner`, which is the agent's own way to act"
+            )
 
 
-def _plain(name: str) -> str:
+@functools.cache
+def _action_repeat(task: str) -> int:
+    """Frames a decision; kept, since an environment is made to tell, and progress is shown every second."""
+    from dream_agents.wrappers import describe
+
+    return describe(task).action_repeat or 1
+
+
+def plain(name: str) -> str:
+    """A name that a file can have."""
     return re.sub(r"[^A-Za-z0-9_.,=-]", "_", name)

@@ -25,6 +25,8 @@ def narrowed(
     :param episodes: of an evaluation, in place of the experiment's
     :raises ValueError: for a task or an agent that the experiment does not have
     """
+    tasks, agents = list(dict.fromkeys(tasks)), list(dict.fromkeys(agents))
+    seeds = list(dict.fromkeys(seeds))
     changed: dict[str, Any] = {}
     changes = list(experiment.changes)
     for name, wanted, known in (
@@ -39,9 +41,10 @@ def narrowed(
     if tasks:
         changed["tasks"] = tuple(tasks)
     if agents:
-        columns = [c for c in experiment.report.get("columns", ()) if c["agent"] in agents]
         changed["agents"] = {name: experiment.agents[name] for name in agents}
-        changed["report"] = {**experiment.report, **({"columns": columns} if columns else {})}
+        columns = [c for c in experiment.report.get("columns", ()) if c["agent"] in agents]
+        others = {name: value for name, value in experiment.report.items() if name != "columns"}
+        changed["report"] = others | ({"columns": columns} if columns else {})
     if seeds:
         changes.append(
             f"seeds {', '.join(map(str, seeds))} in place of {', '.join(map(str, experiment.seeds))}"

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-from dream_agents.experiments.engine import Engine, Failure
+from dream_agents.experiments.engine import LOGS, Engine, Failure
 from dream_agents.experiments.jobs import Job
 from dream_agents.experiments.results import write_results
 from dream_agents.files import only_writer
@@ -33,19 +34,29 @@ def run_on_ray(
         raise ImportError(f"--ray needs Ray ({error}); pip install 'dream-agents[ray]'") from error
     ray.init(address=address, ignore_reinit_error=True, log_to_driver=False)
     with only_writer(engine.folder):
-        engine.write_about()
         remote = ray.remote(num_cpus=engine.threads, max_retries=_RETRIES)(_work)
-        running: list[Any] = [remote.remote(engine.threads, job) for job in engine.jobs if not job.is_done()]
-        engine.failures = []
+        folder = engine.folder.absolute()  # a worker's own directory is another one
+        left = [dataclasses.replace(job, folder=folder) for job in engine.begin()]
+        running: dict[Any, Job] = {remote.remote(engine.threads, job): job for job in left}
         while running:
-            finished, running = ray.wait(running, timeout=every)
+            finished, _ = ray.wait(list(running), timeout=every)
             if tick is not None:
                 tick()
-            engine.failures += [failure for failure in ray.get(finished) if failure is not None]
             if finished:
-                write_results(engine.jobs, engine.folder)
+                engine.keep([_failure(reference, running.pop(reference)) for reference in finished])
         write_results(engine.jobs, engine.folder)
     return engine.failures
+
+
+def _failure(reference: Any, job: Job) -> Failure | None:
+    """What a job that has ended failed with, or how Ray lost it; None if it is done."""
+    import ray
+
+    try:
+        failure: Failure | None = ray.get(reference)
+    except ray.exceptions.RayError as error:  # no try is left
+        return Failure(job.name, "", f"{type(error).__name__}: {error}", str(job.folder / LOGS))
+    return failure
 
 
 def _work(threads: int, job: Job) -> Failure | None:

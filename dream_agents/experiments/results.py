@@ -45,8 +45,10 @@ _NAMES = {"episode_return": "return"}
 
 
 def collect(jobs: Iterable[Job]) -> Iterator[Row]:
-    """Rows of what is evaluated so far."""
+    """Rows of what is evaluated so far; runs that go on to more frames have none until they are evaluated again."""
     for job in jobs:
+        if job.is_outdated():
+            continue
         frames = job.experiment.frames if job.variant.agent is not None else 0
         for planner in job.planners:
             result = job.result(planner)

@@ -209,25 +209,28 @@ def _agents(key: str, given: Any, changes: Mapping[str, Any]) -> Iterator[AgentV
     where = f"agents.{key}"
     given = dict(_as_table(given, where))
     options = {**_table(given, "options"), **(_table(dict(changes), "options") if "agent" in given else {})}
-    if "model_size" in changes and _has_sizes(given.get("agent")):
+    if "model_size" in changes and agent_takes(given.get("agent"), "model_size"):
         given["model_size"] = changes["model_size"]
     given.pop("options", None)
     if ("agent" in given) == ("model" in given):
         raise ValueError(
             f"{where} needs either `agent`, which is trained, or `model`, which is trained already"
         )
-    for suffix, chosen in _combinations(options):
-        yield _make(AgentVariant, where, given, {"name": f"{key}{suffix}", "options": chosen})
+    yield from _variants(AgentVariant, where, key, given, options)
 
 
-def _has_sizes(agent: Any) -> bool:
-    """Whether an agent's networks come in sizes, which those without a world model do not."""
+def agent_takes(agent: Any, keyword: str) -> bool:
+    """Whether an agent has a keyword: those without a world model have neither sizes nor planners.
+
+    :param agent: its name; one that is unknown has none
+    :param keyword: the keyword
+    """
     from dream_agents.registry import agents
 
     if agent not in agents.names():
         return False
     classes = [kind for kind in agents.get(agent).__mro__ if "__init__" in vars(kind)]
-    return any("model_size" in inspect.signature(kind.__init__).parameters for kind in classes)
+    return any(keyword in inspect.signature(kind.__init__).parameters for kind in classes)
 
 
 def _planners(key: str, given: Any) -> Iterator[PlannerVariant]:
@@ -235,8 +238,18 @@ def _planners(key: str, given: Any) -> Iterator[PlannerVariant]:
     given = dict(_as_table(given, where))
     options = _table(given, "options")
     given.pop("options", None)
+    yield from _variants(PlannerVariant, where, key, given, options)
+
+
+def _variants(
+    kind: Any, where: str, key: str, given: Mapping[str, Any], options: Mapping[str, Any]
+) -> Iterator[Any]:
+    """One for each combination of options, each with a name and a label of its own."""
     for suffix, chosen in _combinations(options):
-        yield _make(PlannerVariant, where, given, {"name": f"{key}{suffix}", "options": chosen})
+        label = (
+            {"label": f"{given['label']}{suffix.replace(',', ', ')}"} if suffix and given.get("label") else {}
+        )
+        yield _make(kind, where, {**given, **label}, {"name": f"{key}{suffix}", "options": chosen})
 
 
 def _combinations(options: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -313,10 +326,20 @@ def _check(experiment: Experiment) -> None:
         ("checkpoint_frames", experiment.checkpoint_frames),
         ("keep_checkpoints", experiment.keep_checkpoints),
         ("evaluation.episodes", experiment.evaluation.episodes),
+        ("evaluation.n_envs", 1 if experiment.evaluation.n_envs is None else experiment.evaluation.n_envs),
         ("evaluation.every_episodes", experiment.evaluation.every_episodes),
     ):
         if number < 1:
             raise ValueError(f"{where} = {number}: at least 1 is expected")
+    if experiment.evaluation.every_frames < 0:
+        raise ValueError(
+            f"evaluation.every_frames = {experiment.evaluation.every_frames}: 0 for never, or more"
+        )
+    for where, variants in (("agents", experiment.agents), ("planners", experiment.planners)):
+        titles = [variant.title for variant in variants.values()]
+        twice = [title for title in titles if titles.count(title) > 1]
+        if twice:
+            raise ValueError(f"two {where} are called {twice[0]!r}: give each a label of its own")
     for variant in experiment.agents.values():
         unknown = set(variant.planners or ()) - set(experiment.planners)
         if unknown:

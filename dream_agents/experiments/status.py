@@ -6,12 +6,12 @@ import csv
 import dataclasses
 import json
 from pathlib import Path
-from typing import Any
 
-from dream_agents.experiments.engine import ABOUT, FAILURES
+from dream_agents.experiments.engine import FAILURES
 from dream_agents.experiments.jobs import Job
-from dream_agents.experiments.spec import Experiment, experiment_of
+from dream_agents.files import is_being_written
 from dream_agents.runs import EPISODES
+from dream_agents.runs.tables import whole_lines
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,7 +19,8 @@ class RunStatus:
     """One job.
 
     :param name: the job's
-    :param state: ``"waiting"``, ``"training"``, ``"evaluating"``, ``"done"`` or ``"failed"``
+    :param state: ``"waiting"``, ``"training"``, ``"evaluating"``, ``"interrupted"`` where it has begun and nobody runs
+        the experiment, ``"done"`` or ``"failed"``
     :param decisions: made so far
     :param of: decisions in all; 0 for a trained model
     :param last_return: of the newest training episode
@@ -38,31 +39,11 @@ class RunStatus:
 
 def status_of(jobs: list[Job], folder: Path) -> list[RunStatus]:
     """The state of each job, as its folders tell."""
-    errors = _errors(folder)
-    return [_status(job, errors.get(job.name, "")) for job in jobs]
+    errors, is_running = _errors(folder), is_being_written(folder)
+    return [_status(job, errors.get(job.name, ""), is_running) for job in jobs]
 
 
-def about(folder: Path) -> dict[str, Any]:
-    """What was asked for in an experiment's folder, with what, where.
-
-    :raises FileNotFoundError: if it holds none
-    """
-    path = folder / ABOUT
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no experiment in {folder}: it has no {ABOUT}")
-    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return content
-
-
-def experiment_in(folder: Path) -> Experiment:
-    """The experiment that a folder holds, as it was asked for.
-
-    :raises FileNotFoundError: if it holds none
-    """
-    return experiment_of(about(folder)["experiment"])
-
-
-def _status(job: Job, error: str) -> RunStatus:
+def _status(job: Job, error: str, is_running: bool) -> RunStatus:
     settings = job.settings
     of = 0 if settings is None else settings.decisions
     row = _last_row(job.run / EPISODES)
@@ -76,18 +57,17 @@ def _status(job: Job, error: str) -> RunStatus:
     if error:
         return RunStatus(job.name, "failed", decisions, of, last, None, error)
     if job.is_trained():
-        started = any(job.result(planner) is not None for planner in job.planners)
-        return RunStatus(job.name, "evaluating" if of or started else "waiting", of, of, last, None)
-    return RunStatus(job.name, "training" if job.run.is_dir() else "waiting", decisions, of, last, left)
+        began, doing = of or any(map(job.result, job.planners)), "evaluating"
+        decisions, left = of, None
+    else:
+        began, doing = job.run.is_dir(), "training"
+    state = "waiting" if not began else doing if is_running else "interrupted"
+    return RunStatus(job.name, state, decisions, of, last, left)
 
 
 def _last_row(path: Path) -> dict[str, str] | None:
-    """The newest whole row of a run's episodes; runs write as this reads."""
-    if not path.is_file():
-        return None
-    lines = [
-        line for line in path.read_text(encoding="utf-8").splitlines(keepends=True) if line.endswith("\n")
-    ]
+    """The newest row of a run's episodes."""
+    lines = whole_lines(path)
     rows = list(csv.DictReader([lines[0], lines[-1]])) if len(lines) > 1 else []
     return rows[0] if rows else None
 

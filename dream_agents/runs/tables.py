@@ -17,6 +17,17 @@ EPISODE_COLUMNS = ("decisions", "frames", "return", "length", "seconds")
 EVALUATION_COLUMNS = ("decisions", "frames", "planner", "mean", "std", "episodes", "success_rate")
 
 
+def whole_lines(path: Path) -> list[str]:
+    """Lines of a table that are finished; one at the end is not where a run writes it now, or was killed.
+
+    :param path: the file; none have none
+    """
+    if not path.is_file():
+        return []
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    return [line for line in lines if line.endswith("\n")]
+
+
 class RunTable:
     """A CSV file that grows a row at a time; every row is on its way to the disk when :meth:`write` returns.
 
@@ -32,18 +43,11 @@ class RunTable:
     def __init__(self, path: Path, columns: tuple[str, ...], decisions: int):
         self.path, self.columns = path, columns
         self._waiting: list[dict[str, Any]] = []
-        self.kept = [row for row in self._read() if int(row["decisions"]) <= decisions]
+        self.kept = [row for row in csv.DictReader(whole_lines(path)) if int(row["decisions"]) <= decisions]
         with replacing(path) as file:
             writer = csv.DictWriter(file, columns, lineterminator="\n")
             writer.writeheader()
             writer.writerows(self.kept)
-
-    def _read(self) -> list[dict[str, str]]:
-        """Read whole rows; a run that was killed may have left a part of one at the end."""
-        if not self.path.is_file():
-            return []
-        lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
-        return list(csv.DictReader(line for line in lines if line.endswith("\n")))
 
     def write(self, **row: Any) -> None:
         """Append a row.

@@ -127,7 +127,7 @@ class Page:
         self._options()
 
     def _set(self, name: str, value: Any) -> None:
-        before = getattr(self.session.planner, name)
+        before = getattr(self.session.planner, name, None)  # the option may be the last planner's
         if isinstance(before, int) and not isinstance(before, bool):
             value = round(value)
         try:

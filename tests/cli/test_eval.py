@@ -7,7 +7,7 @@ import sys
 import pytest
 from gymnasium.envs.classic_control import PendulumEnv
 
-from dream_agents import TDMPC2, zoo
+from dream_agents import TDMPC2, files, zoo
 from dream_agents.cli import demo
 from dream_agents.planners.dream import DreamPlanner
 
@@ -290,3 +290,13 @@ class TestDemo:
         result = dream_agents_command("demo")
         assert result.exit_code == 2
         assert "is not a zoo entry" in result.stderr
+
+
+def test_two_evaluations_into_one_folder_are_refused(
+    trained, dream_agents_command, forbid_measuring, tmp_path
+):
+    forbid_measuring()
+    with files._lock(tmp_path):  # another process's, since this one could enter again
+        result = dream_agents_command("eval", trained, "--out", tmp_path)
+    assert result.exit_code == 2
+    assert "another process writes to" in result.stderr

@@ -159,7 +159,11 @@ def test_agents_with_their_options(dream_agents_command):
     assert "sub-sequences an update" in explained
 
 
-def test_plot_draws_a_run_beside_published_results(trained, dream_agents_command, tmp_path):
+def test_plot_draws_a_run_beside_published_results(trained, dream_agents_command, tmp_path, monkeypatch):
+    from matplotlib.figure import Figure
+
+    drawn, save = [], Figure.savefig
+    monkeypatch.setattr(Figure, "savefig", lambda self, *a, **k: (drawn.append(self), save(self, *a, **k)))
     published = tmp_path / "published.csv"
     published.write_text("task,env_step,seed,return,success\ntests/CliPendulum-v0,0,1,-70,\n")
     out = tmp_path / "curve.png"
@@ -168,6 +172,8 @@ def test_plot_draws_a_run_beside_published_results(trained, dream_agents_command
     )
     assert result.exit_code == 0, result.output
     assert out.read_bytes().startswith(b"\x89PNG")
+    labels = [text.get_text() for text in drawn[0].axes[0].get_legend().get_texts()]
+    assert {str(trained), f"{trained / 'episodes.csv'} (while learning)"} < set(labels)
     missing = dream_agents_command("plot", tmp_path, "--out", out)
     assert missing.exit_code == 2
     assert "there is no run in" in missing.stderr

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from dream_agents.evaluation import plot_learning_curve, read_own_curve, read_published_curves, read_seeds
+from dream_agents.evaluation.seeds import interval
 
 PUBLISHED = """task,env_step,seed,return,success
 walker-walk,0,1,10,
@@ -91,6 +92,21 @@ def test_evaluations_are_preferred_to_episodes_once_there_are_some(run):
     evaluate_run(run, "5000,10000,dream,700,50,10,")
     curve = read_own_curve(run)
     assert (curve.frames[0], curve.mean[0], curve.low[0], curve.high[0]) == (10_000, 700, 650, 750)
+
+
+def test_half_a_row_of_a_run_that_goes_on_is_no_row(run):
+    evaluate_run(run, "5000,10000,dream,700,50,10,")
+    with (run / "evaluations.csv").open("a") as file:
+        file.write("10000,200")
+    assert read_own_curve(run).frames.tolist() == [10_000]
+
+
+@pytest.mark.parametrize("count", [4, 11, 12, 13, 31])
+def test_intervals_are_student_s(count):
+    stats = pytest.importorskip("scipy.stats")
+    values = np.arange(count, dtype=float)
+    expected = stats.t.ppf(0.975, count - 1) * values.std(ddof=1) / np.sqrt(count)
+    assert interval(values) == pytest.approx(expected, rel=2e-3)
 
 
 def test_folder_without_a_run_is_named(tmp_path):

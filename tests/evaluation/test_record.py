@@ -1,6 +1,7 @@
 """Results that are written as they come, and comparisons that go on from them."""
 
 import csv
+import dataclasses
 import json
 
 import pytest
@@ -126,3 +127,10 @@ def test_interrupted_write_leaves_whole_files(swinger, path, monkeypatch):
     with pytest.raises(ZeroDivisionError):
         compare(swinger, ["policy"], episodes=2, record=record)
     assert (path.read_text(), path.with_suffix(".csv").read_text()) == before
+
+
+def test_returns_that_are_not_finite_are_named(swinger, path):
+    (result,) = compare(swinger, ["policy"], episodes=2)
+    result = dataclasses.replace(result, returns=(1.0, float("nan")))
+    with pytest.raises(ValueError, match=r"episode 1 of .* returned nan.*mend the environment's rewards"):
+        EvaluationRecord(path).keep(result)

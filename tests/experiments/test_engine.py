@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 
 import pytest
 
@@ -89,7 +90,7 @@ def test_nothing_is_done_twice(in_one_go):
 
 def test_another_experiment_is_not_written_over_it(in_one_go, quick):
     quick.write_text(quick.read_text().replace("batch_size = 4", "batch_size = 8"))
-    with pytest.raises(ValueError, match="holds the experiment 'quick' with another agents"):
+    with pytest.raises(ValueError, match=r"'quick' with another agents\.quick\.options: .*'batch_size': 4"):
         Engine(read_experiment(quick), in_one_go.folder).run()
 
 
@@ -119,10 +120,10 @@ def children(pid):
     return [int(child) for child in listed.stdout.split()]
 
 
-def kill_somewhere(path, folder, seconds, worker):
-    """Kill the engine, or its worker, after so long; return once nothing of it is left."""
+def kill_somewhere(path, folder, wait, worker):
+    """Kill the engine, or its worker, after a wait; return once nothing of it is left."""
     engine = start(path, folder)
-    time.sleep(seconds)
+    wait()
     workers = children(engine.pid)
     for pid in workers if worker else [engine.pid]:
         os.kill(pid, signal.SIGKILL)
@@ -134,8 +135,8 @@ def kill_somewhere(path, folder, seconds, worker):
 
 
 def check_interrupted(path, folder, moments, in_one_go):
-    for seconds, worker in moments:
-        kill_somewhere(path, folder, seconds, worker)
+    for wait, worker in moments:
+        kill_somewhere(path, folder, wait, worker)
     engine = Engine(read_experiment(path), folder, workers=1)
     assert engine.run() == []
     assert rows(folder) == rows(in_one_go.folder)
@@ -144,7 +145,17 @@ def check_interrupted(path, folder, moments, in_one_go):
 
 
 def test_killed_once_it_ends_as_in_one_go(quick, tmp_path, in_one_go):
-    check_interrupted(quick, tmp_path / "out", [(12.0, False)], in_one_go)
+    folder = tmp_path / "out"
+
+    def until_a_checkpoint():
+        deadline = time.monotonic() + 120
+        while not list(folder.glob("runs/*/*/*/checkpoints/checkpoint_*")) and time.monotonic() < deadline:
+            time.sleep(0.02)
+
+    kill_somewhere(quick, folder, until_a_checkpoint, worker=False)
+    assert list(folder.glob("runs/*/*/*/checkpoints/checkpoint_*"))
+    assert rows(folder) == [], "it had ended before it was killed"
+    check_interrupted(quick, folder, [], in_one_go)
 
 
 def test_asked_to_end_it_writes_a_checkpoint(quick, tmp_path):
@@ -167,7 +178,7 @@ def test_asked_to_end_it_writes_a_checkpoint(quick, tmp_path):
 def test_killed_at_twenty_random_moments_it_ends_as_in_one_go(quick, tmp_path, in_one_go):
     draw = random.Random(0)
     for number in range(10):
-        moments = [(draw.uniform(1, 20), draw.random() < 0.5) for _ in range(2)]
+        moments = [(partial(time.sleep, draw.uniform(1, 20)), draw.random() < 0.5) for _ in range(2)]
         check_interrupted(quick, tmp_path / f"out-{number}", moments, in_one_go)
 
 

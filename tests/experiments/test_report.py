@@ -2,11 +2,15 @@
 
 import csv
 import json
+import os
 import re
 import shutil
 import subprocess
 import sys
+import time
+import zipfile
 
+import gymnasium as gym
 import numpy as np
 import pytest
 
@@ -21,6 +25,7 @@ from dream_agents.experiments.report import (
     profiles,
     write_report,
 )
+from dream_agents.experiments.report.tables import results_tables
 
 FILE = """
 title = "Two agents & two tasks"
@@ -61,7 +66,7 @@ def evaluated(path, folder):
     """An experiment's folder as the engine leaves it, with results drawn at random."""
     engine = Engine(read_experiment(path), folder)
     folder.mkdir()
-    engine.write_about()
+    engine.begin()
     draw = np.random.default_rng(0)
     for job in engine.jobs:
         job.run.mkdir(parents=True)
@@ -69,6 +74,8 @@ def evaluated(path, folder):
         header = "decisions,frames,planner,mean,std,episodes,success_rate"
         (job.run / "evaluations.csv").write_text("\n".join([header, *rows]) + "\n")
         (job.run / "episodes.csv").write_text("decisions,frames,return,length,seconds\n500,1000,3,500,1\n")
+        with zipfile.ZipFile(job.run / "final.zip", "w") as file:
+            file.writestr("data", json.dumps({"num_timesteps": job.settings.decisions}))
         for planner in job.planners:
             place = job.evaluation_folder(planner)
             place.mkdir(parents=True)
@@ -152,6 +159,27 @@ def test_tables_are_means_and_deviations_over_seeds(finished):
     assert f"| {expected} |" in (page.parent / "tables" / "results.md").read_text()
 
 
+def test_a_table_says_where_there_are_fewer_seeds_or_episodes(finished, tmp_path):
+    shutil.copytree(finished[0].folder, tmp_path / "out")
+    for seed in (2, 3):
+        shutil.rmtree(tmp_path / "out" / "evaluations" / "bmpc" / "dmc_walker-walk-v0" / str(seed))
+    begun = tmp_path / "out" / "evaluations" / "bmpc" / "dmc_walker-walk-v0" / "1" / "policy" / "results.json"
+    begun.write_text(json.dumps({"results": [{"returns": [812.0], "successes": [], "latency_ms": 3.5}]}))
+    table, _ = results_tables(Content(finished[0].experiment, tmp_path / "out"))
+    walk = dict(zip(table.columns, table.rows[0], strict=True))
+    assert walk["BMPC, policy"] == "812 (1 of 3 seeds)"
+    assert "seeds" not in walk["TD-MPC2, policy"]
+    assert "Evaluations that have not ended count with what they have, 1 episodes or more." in table.note
+
+
+def test_the_report_says_how_it_was_made_each_time(finished):
+    with (finished[1].parent / "tables" / "made-with.csv").open() as file:
+        made = dict(csv.reader(file))
+    assert (made["workers"], made["threads"], made["frames"]) == ("2", "1", "1,000")
+    assert "dream-agents" in made["command"]
+    assert made["torch"]
+
+
 def test_published_results_are_next_to_ours_and_markers_on_the_curves(finished):
     text = finished[1].read_text()
     assert "901 ± 12" in text
@@ -216,6 +244,74 @@ def test_scores_are_normalised_as_in_equation_7(task, result, score):
 
 def test_tasks_without_a_scale_have_no_score():
     assert np.isnan(normalised("Pendulum-v1", -200.0))
+
+
+@pytest.fixture
+def named(tmp_path):
+    """The folder of an experiment on a task with a namespace, trained and evaluated."""
+    gym.register(
+        "tests/ReportPendulum-v0", "gymnasium.envs.classic_control:PendulumEnv", max_episode_steps=12
+    )
+    path = tmp_path / "named.toml"
+    text = re.sub("tasks = .*", 'tasks = ["tests/ReportPendulum-v0"]', FILE)
+    path.write_text(re.sub("results = .*", "results = {}", text))
+    yield evaluated(path, tmp_path / "out")
+    del gym.registry["tests/ReportPendulum-v0"]
+
+
+def test_a_task_with_a_namespace_has_figures(named):
+    page = write_report(named.folder, films=False)
+    names = {path.name for path in (page.parent / "figures").iterdir()}
+    assert {"curves-tests_ReportPendulum.png", "sweep-tests_ReportPendulum-dream-candidates.png"} <= names
+
+
+def test_a_seed_that_has_only_begun_leaves_its_curve_out_and_says_so(named):
+    run = named.folder / "runs" / "bmpc" / "tests_ReportPendulum-v0" / "2"
+    (run / "evaluations.csv").write_text(
+        "decisions,frames,planner,mean,std,episodes,success_rate\n9,9,dream,1,1,1,\n"
+    )
+    page = write_report(named.folder, films=False)
+    assert "Left out: tests/ReportPendulum, BMPC: the runs have no frames in common." in page.read_text()
+
+
+def test_films_are_made_again_once_an_agent_has_learned_more(named, monkeypatch):
+    from dream_agents.experiments.report import films as module
+
+    filmed = []
+
+    def film(model, path, env, max_decisions):
+        filmed.append(path.name)
+        path.write_bytes(b"a film")
+
+    monkeypatch.setattr(module, "load_model", lambda source, env: env)
+    monkeypatch.setattr(module, "record_video", film)
+    for _ in range(2):
+        module.films(Content(named.experiment, named.folder))
+    task = "tests_ReportPendulum-v0-1-250.mp4"
+    assert filmed == [f"tdmpc2-{task}", f"bmpc-{task}"]
+    final = named.folder / "runs" / "bmpc" / "tests_ReportPendulum-v0" / "1" / "final.zip"
+    os.utime(final, (time.time() + 9, time.time() + 9))
+    module.films(Content(named.experiment, named.folder))
+    assert filmed[2:] == [f"bmpc-{task}"]
+
+
+def test_an_analysis_is_made_again_once_a_run_has_learned_more(named, monkeypatch):
+    from dream_agents.experiments.report import analysis as module
+
+    analysed = []
+    monkeypatch.setattr(module, "load_model", lambda source, env: env)
+    monkeypatch.setattr(module, "with_world_model", lambda model, source: model)
+    monkeypatch.setattr(module, "gradients_of_agents", lambda agents: analysed.append(set(agents.values())))
+    for name in ("plot_gradients", "plot_esnr"):
+        monkeypatch.setattr(module, name, lambda rows, path: path.write_bytes(b"a picture"))
+    monkeypatch.setattr(module, "write_rows", lambda path, rows: None)
+    for _ in range(2):
+        module.analysis_pictures(Content(named.experiment, named.folder), "gradients")
+    assert analysed == [{"tests/ReportPendulum-v0"}]
+    final = named.folder / "runs" / "bmpc" / "tests_ReportPendulum-v0" / "1" / "final.zip"
+    os.utime(final, (time.time() + 9, time.time() + 9))
+    module.analysis_pictures(Content(named.experiment, named.folder), "gradients")
+    assert len(analysed) == 2
 
 
 def packaged(name):
@@ -294,6 +390,13 @@ def test_a_part_of_an_experiment_says_what_it_leaves_out():
     [
         ("films = 3", "report.films = 3: true, false or a table"),
         ("film = true", "report has 'film', which is none of: columns, table"),
+        ('table = { metric = "mean" }', "report.table.metric = 'mean': choose from return, success, ms"),
+        ('analysis = { kind = "esnr" }', "report.analysis.kind = 'esnr': choose from gradients, returns"),
+        (
+            'columns = [{ label = "A", agent = "bmpc", planner = "policy" }, '
+            '{ label = "A", agent = "tdmpc2", planner = "policy" }]',
+            "two columns of the report are called 'A': give each a label of its own",
+        ),
         ("table = { metrics = 1 }", "report.table has metrics; its options are: metric"),
         ('columns = [{ label = "A" }]', "report.columns has"),
         (

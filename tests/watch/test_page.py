@@ -43,6 +43,13 @@ def test_a_wish_is_granted_between_decisions(page):
     assert page.session.planner_name == "policy"
 
 
+def test_an_option_of_the_planner_before_is_refused_and_ends_nothing(page):
+    page.session.set_planner("policy")
+    page._wish(lambda: page._set("candidates", 3))
+    page.run(seconds=0.2)
+    assert page.session.planner_name == "policy"
+
+
 def test_nothing_is_left_running(session):
     pytest.importorskip("viser")
     from dream_agents.watch.page import Page

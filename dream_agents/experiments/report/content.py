@@ -24,14 +24,15 @@ PARTS = {
     "analysis": False,
     "films": True,
 }
-_OPTIONS = {
-    "table": {"metric"},
-    "curves": set[str](),
-    "aggregates": set[str](),
-    "tradeoff": set[str](),
-    "sweep": {"reference"},
-    "analysis": {"kind"},
-    "films": {"decisions"},
+#: options of the parts, and what they may be where that is known
+_OPTIONS: dict[str, dict[str, tuple[str, ...] | None]] = {
+    "table": {"metric": ("return", "success", "ms")},
+    "curves": {},
+    "aggregates": {},
+    "tradeoff": {},
+    "sweep": {"reference": None},
+    "analysis": {"kind": ("gradients", "returns")},
+    "films": {"decisions": None},
 }
 
 
@@ -76,9 +77,7 @@ class Content:
     def __init__(self, experiment: Experiment, folder: Path):
         self.experiment, self.folder = experiment, folder
         self.jobs: list[Job] = jobs_of(experiment, folder)
-        self.methods = _methods(experiment)
-        self.published = [_published(row) for row in experiment.published]
-        self.parts = _parts(experiment.report)
+        self.methods, self.published, self.parts = check_report(experiment)
         self._rows: dict[tuple[str, str, str], dict[int, list[Row]]] = {}
         for row in collect(self.jobs):
             seeds = self._rows.setdefault((row.agent, row.planner, row.task), {})
@@ -88,6 +87,16 @@ class Content:
         """Mean over episodes for each seed that is evaluated, in the order of seeds: ``[seeds]``."""
         seeds = self._rows.get((method.agent, method.planner, task), {})
         return np.array([result_of(seeds[seed], metric) for seed in sorted(seeds)])
+
+    def seeds(self, method: Method) -> int:
+        """How many seeds a method is to have on a task."""
+        return sum(
+            job.variant.name == method.agent and job.task == self.experiment.tasks[0] for job in self.jobs
+        )
+
+    def fewest_episodes(self) -> int:
+        """Episodes of the evaluation that has fewest of them, of those that have begun; 0 where none has."""
+        return min((len(rows) for seeds in self._rows.values() for rows in seeds.values()), default=0)
 
     def scores(self, methods: Sequence[Method]) -> tuple[dict[str, np.ndarray], list[str], str]:
         """Normalised scores ``[runs, tasks]`` of each method by its label, the tasks, and what is left out, in words.
@@ -127,6 +136,40 @@ class Content:
         """An option of a part of the report."""
         given = self.experiment.report.get(part)
         return given.get(name, default) if isinstance(given, dict) else default
+
+
+def check_report(experiment: Experiment) -> tuple[list[Method], list[Published], list[str]]:
+    """Columns of the report, published rows, and parts of the report in their order.
+
+    :param experiment: what was asked for
+    :raises ValueError: for a column, a published row, a part or an option of one that makes no sense
+    """
+    methods, parts = _methods(experiment), _parts(experiment.report)
+    labels = [method.label for method in methods]
+    twice = [label for label in labels if labels.count(label) > 1]
+    if twice:
+        raise ValueError(
+            f"two columns of the report are called {twice[0]!r}: give each a label of its own in the experiment's "
+            "file, and run it again; what is done stays"
+        )
+    sweep = experiment.report.get("sweep")
+    reference = sweep.get("reference") if isinstance(sweep, dict) else None
+    if reference is not None and reference not in experiment.planners:
+        raise ValueError(
+            f"report.sweep.reference = {reference!r}: the planners are {', '.join(experiment.planners)}"
+        )
+    return methods, [_published(row) for row in experiment.published], parts
+
+
+def is_current(path: Path, *sources: Path) -> bool:
+    """Whether a file was made after all that it was made from.
+
+    :param path: the file
+    :param sources: files; those that are not there don't count
+    """
+    return path.is_file() and all(
+        source.stat().st_mtime <= path.stat().st_mtime for source in sources if source.is_file()
+    )
 
 
 def short(task: str) -> str:
@@ -180,10 +223,15 @@ def _parts(report: Mapping[str, Any]) -> list[str]:
         if name not in PARTS:
             raise ValueError(f"report has {name!r}, which is none of: columns, {', '.join(PARTS)}")
         if isinstance(value, dict):
-            unknown = set(value) - _OPTIONS[name]
+            unknown = set(value) - set(_OPTIONS[name])
             if unknown:
                 known = ", ".join(sorted(_OPTIONS[name])) or "none"
                 raise ValueError(f"report.{name} has {', '.join(sorted(unknown))}; its options are: {known}")
+            for option, choices in _OPTIONS[name].items():
+                if choices and value.get(option, choices[0]) not in choices:
+                    raise ValueError(
+                        f"report.{name}.{option} = {value[option]!r}: choose from {', '.join(choices)}"
+                    )
         elif not isinstance(value, bool):
             raise ValueError(f"report.{name} = {value!r}: true, false or a table is expected")
     return [name for name, default in PARTS.items() if report.get(name, default) is not False]

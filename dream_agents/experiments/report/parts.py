@@ -10,7 +10,7 @@ import numpy as np
 
 from dream_agents.evaluation.curves import Curve, has_evaluations, has_rows, read_published_curves
 from dream_agents.evaluation.seeds import read_seeds
-from dream_agents.experiments.jobs import Job
+from dream_agents.experiments.jobs import Job, plain
 from dream_agents.experiments.report.aggregates import (
     PAIR_REPS,
     REPS,
@@ -44,8 +44,10 @@ def curves_section(content: Content, files: Sequence[Path]) -> Section:
     """Learning curves of each task over seeds, published results as markers."""
     items: list[Figure | str] = []
     beyond: set[str] = set()
+    left_out: list[str] = []
     for task in content.experiment.tasks:
-        curves, success = _curves(content, task)
+        curves, success, missing = _curves(content, task)
+        left_out += missing
         if not curves:
             continue
         end = max(curve.frames[-1] for curve in curves)
@@ -54,12 +56,13 @@ def curves_section(content: Content, files: Sequence[Path]) -> Section:
         markers = [marker for marker in markers if marker.frames[0] <= 1.02 * end]
         if not success:
             markers += [curve for file in files for curve in _published_file(file, task)]
-        name = f"curves-{short(task)}"
+        name = plain(f"curves-{short(task)}")
         items.append(
             curves_figure(name, short(task), curves, markers, _NAMES["success" if success else "return"])
         )
+    left_out = [f"Left out: {'; '.join(left_out)}."] if left_out else []
     if not items:
-        return Section("Learning curves", ["No run has ended an episode yet."])
+        return Section("Learning curves", left_out or ["No run has ended an episode yet."])
     note = (
         "Lines are means over seeds and areas 95% intervals (Student's t); with one seed, areas are the standard "
         'deviation over episodes. Lines named "while learning" are means of ten training episodes, others are '
@@ -67,18 +70,24 @@ def curves_section(content: Content, files: Sequence[Path]) -> Section:
     )
     if beyond:
         note += f" Beyond these curves, and not drawn: {'; '.join(sorted(beyond))}."
-    return Section("Learning curves", [note, *items])
+    return Section("Learning curves", [note, *left_out, *items])
 
 
-def _curves(content: Content, task: str) -> tuple[list[Curve], bool]:
-    """Curves of the agents that have begun, and whether they are rates of success."""
+def _curves(content: Content, task: str) -> tuple[list[Curve], bool, list[str]]:
+    """Curves of the agents that have begun, whether they are rates of success, and what there is no curve of."""
     runs: dict[str, list[Path]] = {}
     for job in content.jobs:
         if job.task == task and job.variant.agent is not None and _has_curve(job):
             runs.setdefault(job.variant.title, []).append(job.run)
     success = metric_of(task) == "success" and bool(runs)
     success = success and all(has_evaluations(run) for paths in runs.values() for run in paths)
-    return [read_seeds(paths, label, success=success) for label, paths in runs.items()], success
+    curves, missing = [], []
+    for label, paths in runs.items():
+        try:
+            curves.append(read_seeds(paths, label, success=success))
+        except ValueError as error:  # a seed that has only begun has no frames in common with the others
+            missing.append(f"{short(task)}, {error}")
+    return curves, success, missing
 
 
 def _has_curve(job: Job) -> bool:
@@ -185,10 +194,6 @@ def sweep_section(content: Content, _: Sequence[Path]) -> Section:
     experiment = content.experiment
     items: list[Figure | str] = []
     reference = content.option("sweep", "reference")
-    if reference is not None and reference not in experiment.planners:
-        raise ValueError(
-            f"report.sweep.reference = {reference!r}: the planners are {', '.join(experiment.planners)}"
-        )
     for task in experiment.tasks:
         kind = metric_of(task)
         for (swept, option), members in _swept(content).items():
@@ -207,7 +212,7 @@ def sweep_section(content: Content, _: Sequence[Path]) -> Section:
                     references[f"{agent.title}, {experiment.planners[reference].title}"] = float(
                         values.mean()
                     )
-            name = f"sweep-{short(task)}-{swept}-{option}"
+            name = plain(f"sweep-{short(task)}-{swept}-{option}")
             items.append(sweep_figure(name, short(task), option, lines, references, _NAMES[kind]))
     return Section("Sweeps", items or ["Nothing of the sweep is evaluated yet."])
 

@@ -7,6 +7,7 @@ import dataclasses
 import html
 import io
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -60,14 +61,26 @@ class Table:
         )
 
 
+class _Result(NamedTuple):
+    """Mean and standard deviation of a cell, none for one value, and what is said after them."""
+
+    mean: float
+    std: float | None
+    note: str = ""
+
+
 def results_tables(content: Content) -> list[Table]:
     """Mean and standard deviation over seeds for each task and method, and the published ones, if there are any."""
     metric = content.option("table", "metric")
     methods = {method.label: method for method in content.methods}
 
-    def ours(label: str, task: str) -> tuple[float, float] | None:
+    def ours(label: str, task: str) -> _Result | None:
         values = content.results(methods[label], task, metric or metric_of(task))
-        return (float(values.mean()), float(values.std())) if len(values) else None
+        if not len(values):
+            return None
+        seeds = content.seeds(methods[label])
+        note = f" ({len(values)} of {seeds} seeds)" if len(values) < seeds else ""
+        return _Result(float(values.mean()), float(values.std()) if len(values) > 1 else None, note)
 
     rows = _rows(content, list(methods), ours, metric)
     tables = [Table("results", "Results", ["task", *methods], rows, _note(content, metric))]
@@ -81,7 +94,12 @@ def _published_table(content: Content, metric: str | None) -> Table | None:
     labels += [p.method for p in content.published if p.method not in labels]
     if not labels:
         return None
-    rows = _rows(content, labels, content.published_result, metric, empty=False)
+
+    def published(label: str, task: str) -> _Result | None:
+        found = content.published_result(label, task)
+        return None if found is None else _Result(*found)
+
+    rows = _rows(content, labels, published, metric, empty=False)
     sources = "; ".join(dict.fromkeys(p.source for p in content.published))
     return Table("published", "Published results", ["task", *labels], rows, f"From {sources}.")
 
@@ -89,7 +107,7 @@ def _published_table(content: Content, metric: str | None) -> Table | None:
 def _rows(
     content: Content,
     labels: Sequence[str],
-    result: Callable[[str, str], tuple[float, float] | None],
+    result: Callable[[str, str], _Result | None],
     metric: str | None,
     empty: bool = True,
 ) -> list[list[str]]:
@@ -106,10 +124,10 @@ def _rows(
         if not empty and not any(found.values()):
             continue
         kind = metric or metric_of(task)
-        rows.append([short(task), *("" if one is None else _cell(*one, kind) for one in found.values())])
+        rows.append([short(task), *("" if one is None else _cell(one, kind) for one in found.values())])
         for label, one in found.items():
             if one is not None:
-                means[label].append(one[0])
+                means[label].append(one.mean)
     kinds = {metric or metric_of(task) for task in content.experiment.tasks}
     if len(rows) > 1 and len(kinds) == 1:
         rows.append(_mean_row(labels, means, len(rows), kinds.pop()))
@@ -121,7 +139,7 @@ def _mean_row(labels: Sequence[str], means: dict[str, list[float]], count: int, 
     row = ["mean over tasks"]
     for label in labels:
         values = np.array(means[label])
-        row.append(_cell(values.mean(), values.std(), kind) if len(values) == count else "")
+        row.append(_cell(_Result(values.mean(), values.std()), kind) if len(values) == count else "")
     return row
 
 
@@ -139,9 +157,10 @@ def aggregate_table(aggregates: Sequence[Aggregate], name: str, title: str, note
     return Table(name, title, ["method", *metrics], rows, note)
 
 
-def _cell(mean: float, std: float, metric: str) -> str:
+def _cell(result: _Result, metric: str) -> str:
     digits = 0 if metric == "return" else 2
-    return f"{mean:.{digits}f} ± {std:.{digits}f}" + (" ms" if metric == "ms" else "")
+    spread = "" if result.std is None else f" ± {result.std:.{digits}f}"
+    return f"{result.mean:.{digits}f}{spread}{' ms' if metric == 'ms' else ''}{result.note}"
 
 
 def _note(content: Content, metric: str | None) -> str:
@@ -149,11 +168,15 @@ def _note(content: Content, metric: str | None) -> str:
     if metric == "ms":
         return (
             "Milliseconds of a decision, the median of an evaluation; mean and standard deviation over seeds. "
-            "Measured on the machine below."
+            "Measured on the machine below, beside the experiment's other workers where it had several."
         )
     kinds = {metric_of(task) for task in content.experiment.tasks}
     said = {"return": "returns", "success": "rates of success"}
-    return (
+    note = (
         f"Mean {' and '.join(said[kind] for kind in sorted(kinds))} of {evaluation.episodes} episodes; mean and "
         "standard deviation over seeds, in the last row over tasks. Empty: not evaluated yet."
     )
+    fewest = content.fewest_episodes()
+    if 0 < fewest < evaluation.episodes:
+        note += f" Evaluations that have not ended count with what they have, {fewest} episodes or more."
+    return note

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from dream_agents.experiments.engine import ABOUT, FAILURES
+from dream_agents.experiments.about import read_about
+from dream_agents.experiments.engine import FAILURES
 from dream_agents.experiments.report.content import Content
 from dream_agents.experiments.report.figures import Figure
 from dream_agents.experiments.report.page import Picture, Section, render
@@ -34,16 +35,13 @@ def write_report(folder: str | Path, published: Sequence[str | Path] = (), films
     :raises ImportError: if the extra ``report`` is missing, and the report has aggregates
     """
     folder = Path(folder)
-    path = folder / ABOUT
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no experiment in {folder}: it has no {ABOUT}")
-    about: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    about = read_about(folder)
     content = Content(experiment_of(about["experiment"]), folder)
     write_results(content.jobs, folder)
     files = [Path(file) for file in published]
     parts = [part for part in content.parts if films or part != "films"]
     sections = [SECTIONS[part](content, files) for part in parts]
-    sections.append(_made_by(content, about))
+    sections.append(_made_by(content, about["invocations"]))
     out = folder / REPORT
     _write_files(out, sections)
     experiment = content.experiment
@@ -74,18 +72,14 @@ def _summary(content: Content) -> str:
     )
 
 
-def _made_by(content: Content, about: dict[str, Any]) -> Section:
+def _made_by(content: Content, invocations: Sequence[dict[str, Any]]) -> Section:
     """What was run, how, with what, and what failed."""
     experiment = content.experiment
     rows = [
-        ["command", about["command"]],
         ["frames", f"{experiment.frames:,}"],
         ["seeds", ", ".join(map(str, experiment.seeds))],
         ["episodes of an evaluation", f"{experiment.evaluation.episodes}, seed {experiment.evaluation.seed}"],
-        ["started", about["started"]],
-        ["system", about["system"]],
-        *([name, str(value)] for name, value in about["machine"].items()),
-        *([name, str(value)] for name, value in about["versions"].items()),
+        *_told([{**one, **one["machine"], **one["versions"]} for one in invocations]),
     ]
     items: list[Any] = [f"Changed from the experiment's file: {change}." for change in experiment.changes]
     items.append(Table("made-with", "Made with", ["what", "value"], rows))
@@ -95,3 +89,11 @@ def _made_by(content: Content, about: dict[str, Any]) -> Section:
         lines = [[failure["job"], failure["error"], failure["log"]] for failure in failures]
         items.append(Table("failures", "Failed", ["run", "error", "log"], lines))
     return Section("How it was made", items)
+
+
+def _told(invocations: Sequence[dict[str, Any]]) -> Iterator[list[str]]:
+    """Rows of what an experiment was run with, each value once, in the order of the invocations."""
+    for name in dict.fromkeys(name for one in invocations for name in one):
+        values = [one[name] for one in invocations if name in one]
+        if not isinstance(values[0], dict):
+            yield [name, "; then ".join(dict.fromkeys(map(str, values)))]
