@@ -69,8 +69,8 @@ def save(
     normalized = model.get_vec_normalize_env()
     if normalized is not None and normalized.norm_obs:
         raise ZooError(
-            "the agent learned on observations that VecNormalize brought to another scale, and an entry has none of its "
-            "statistics; learn without VecNormalize(norm_obs=True), or keep the agent by its own save()"
+            "the agent learned on observations that VecNormalize brought to another scale, and an entry has no "
+            "statistics for that; learn without VecNormalize(norm_obs=True), or keep the agent by its own save()"
         )
     folder = Path(folder)
     name = folder.resolve().name if name is None else name

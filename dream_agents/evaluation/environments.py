@@ -97,7 +97,7 @@ def evaluation_env_of(
 
 
 def _normalized_as_learned(model: BaseAlgorithm, env: VecEnv) -> VecEnv:
-    """Show the agent observations as its ``VecNormalize`` does, with the statistics of now; rewards stay as they are."""
+    """Show the agent observations as its ``VecNormalize`` does, with its statistics; rewards stay as they are."""
     from stable_baselines3.common.vec_env import VecNormalize
 
     learned = getattr(model, "_vec_normalize_env", None)

@@ -168,7 +168,7 @@ def _note(content: Content, metric: str | None) -> str:
     if metric == "ms":
         return (
             "Milliseconds of a decision, the median of an evaluation; mean and standard deviation over seeds. "
-            "Measured on the machine below, beside the experiment's other workers where it had several."
+            "Measured on the machine below, while the other workers ran where there were several."
         )
     kinds = {metric_of(task) for task in content.experiment.tasks}
     said = {"return": "returns", "success": "rates of success"}
