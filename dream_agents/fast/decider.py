@@ -16,6 +16,7 @@ from dream_agents.fast.weights import WeightsWatch
 from dream_agents.models.base import WorldModel
 from dream_agents.models.kernels import packable
 from dream_agents.planners import Memory, Plan, Planner
+from dream_agents.planners.base import clocked
 from dream_agents.planners.decision import Decider, decide
 
 #: calls with the same planner and number of environments before a CUDA graph is captured
@@ -118,7 +119,7 @@ class FastDecider(Decider):
         self, obs: Tensor, memory: Memory, planner: Planner, deterministic: bool
     ) -> GraphedDecision | None:
         """The CUDA graph of such a decision, captured once it has been asked for a few times."""
-        if any(refused is planner for refused in self._refused):
+        if clocked(planner) is not None or any(refused is planner for refused in self._refused):
             return None
         key = id(planner), len(obs), deterministic
         graph = self._graphs.get(key)

@@ -142,6 +142,11 @@ class TestRefused:
         with pytest.raises(ValueError, match=r"WithAutograd.*uses_autograd"):
             plain.compile_planner()
 
+    def test_a_clock(self, plain):
+        plain.planner = make_planner("adaptive", budget_ms=5)
+        with pytest.raises(ValueError, match=r"AdaptivePlanner\(budget_ms=5\).*set budget_ms=None"):
+            plain.compile_planner()
+
     def test_no_environments(self, plain):
         with pytest.raises(ValueError, match="n_envs=0"):
             plain.compile_planner(0)

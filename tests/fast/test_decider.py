@@ -305,6 +305,10 @@ class TestGraphs:
         with pytest.warns(UserWarning, match="DreamPlanner plans without"):
             [self.ask(decider, DREAM) for _ in range(3)]
 
+    def test_a_clock_can_not_be_captured(self, decider):
+        planner = make_planner("adaptive", budget_ms=5)
+        assert [self.ask(decider, planner) for _ in range(4)] == [None] * 4
+
     def test_a_few_are_kept(self, decider, monkeypatch):
         monkeypatch.setattr(module, "_MOST_GRAPHS", 2)
         planner = DreamPlanner()
