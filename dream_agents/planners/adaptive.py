@@ -189,9 +189,9 @@ class AdaptivePlanner:
     def search(self, model: WorldModel, z: Tensor, candidates: Candidates, direction: Tensor) -> Candidates:
         """Move each candidate by the step after which its predicted return is largest, if that is more than before."""
         batch, count = candidates.value.shape
-        steps = direction.new_tensor(self.steps).view(-1, 1, 1)  # [S, 1, 1]
-        moved = (candidates.actions.unsqueeze(2) + steps * direction.unsqueeze(2)).clamp(-1, 1)
-        moved = moved.flatten(2, 3)  # [L, B, S * N, A]
+        # Not by a tensor of steps: a CUDA graph can't wait for one to be copied to the device.
+        changes = torch.stack([step * direction for step in self.steps], 2)  # [L, B, S, N, A]
+        moved = (candidates.actions.unsqueeze(2) + changes).clamp(-1, 1).flatten(2, 3)  # [L, B, S * N, A]
         actions = torch.cat((candidates.actions, moved), 2)
         values = torch.cat((candidates.value, self.value(model, z, moved)), 1)  # [B, (1 + S) * N]
         value, step = values.view(batch, -1, count).max(1)  # [B, N]

@@ -109,6 +109,14 @@ class TestCompiled:
         compiled.predict(observations(N_ENVS), deterministic=True)
         assert calls == [N_ENVS]
 
+    def test_iterations_are_compiled_as_many_as_there_may_be(self, plain, observations, monkeypatch):
+        plain.planner = make_planner("adaptive", iterations=3)
+        expected = decide(plain, observations, decisions=3)
+        plain.compile_planner(N_ENVS)
+        calls = compiled_calls(plain, monkeypatch)
+        assert_same(decide(plain, observations, decisions=3), expected)
+        assert calls == [N_ENVS] * 3
+
     def test_it_is_not_saved(self, compiled, plain, observations, tmp_path):
         compiled.save(tmp_path / "agent")
         for agent in (DreamMPC.load(tmp_path / "agent", device="cpu"), copy.deepcopy(compiled.policy)):

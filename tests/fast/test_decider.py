@@ -167,7 +167,7 @@ class TestDecider:
         assert isinstance(agent.policy.decider, FastDecider)
         assert agent.policy.decider is agent.policy.decider
 
-    @pytest.mark.parametrize("planner", ["dream", "policy+grad", "mppi", "policy"])
+    @pytest.mark.parametrize("planner", ["dream", "adaptive", "policy+grad", "mppi", "policy"])
     @pytest.mark.parametrize("deterministic", [True, False])
     def test_decides_as_the_plain_one(self, agent, observations, planner, deterministic):
         agent.planner = planner
