@@ -239,8 +239,11 @@ class AdaptivePlanner:
         return Plan(action, {"plan": plan}, centre, std, value, Described(describe))
 
     def weights(self, value: Tensor) -> Tensor:
-        """Weights ``[B, N]`` of candidates from their predicted returns; a temperature of 0 counts as 0.3 here."""
-        scale = (self.temperature or 0.3) * value.std(1, keepdim=True, correction=0).clamp_min(1e-9)
+        """Weights ``[B, N]`` of candidates from their predicted returns, 0 where these are not numbers.
+
+        A temperature of 0 counts as 0.3 here.
+        """
+        scale = (self.temperature or 0.3) * deviation_of_numbers(value).clamp_min(1e-9)
         return torch.softmax((value - value.amax(1, keepdim=True)) / scale, 1)
 
 
@@ -273,12 +276,15 @@ def worst_if_not_a_number(value: Tensor) -> Tensor:
     return value.nan_to_num(smallest, smallest, smallest)
 
 
+def deviation_of_numbers(value: Tensor) -> Tensor:
+    """Standard deviation ``[B, 1]`` of predicted returns ``[B, N]``, but for those that are not numbers."""
+    numbers = value > torch.finfo(value.dtype).min
+    share = numbers.to(value.dtype).mean(1, keepdim=True).clamp_min(1e-9)
+    mean = (value * numbers).mean(1, keepdim=True) / share
+    return torch.where(numbers, value, mean).std(1, keepdim=True, correction=0) / share.sqrt()
+
+
 def normalized(gradient: Tensor) -> Tensor:
     """A gradient ``[L, B, N, A]`` whose largest component is 1, candidate by candidate; 0 where there is none."""
     gradient = gradient.nan_to_num(0.0, 0.0, 0.0)
     return gradient / gradient.abs().amax((0, 3), keepdim=True).clamp_min(_SMALLEST_GRADIENT)
-
-
-def take(actions: Tensor, index: Tensor) -> Tensor:
-    """Candidates ``[L, B, K, A]`` of ``actions [L, B, N, A]`` by number ``[B, K]``."""
-    return actions.gather(2, index[None, :, :, None].expand(len(actions), -1, -1, actions.shape[-1]))
