@@ -13,7 +13,7 @@ from torch import Tensor
 
 from dream_agents.learners.adam import AdamLearner
 from dream_agents.learners.base import Backbone, mean_of_happened
-from dream_agents.models.layers import Members
+from dream_agents.models.layers import EnsembleMembers
 from dream_agents.models.packing import shift_images
 from dream_agents.models.tdmpc import ImplicitWorldModel, TDMPCSize
 from dream_agents.replay import SequenceBatch
@@ -127,7 +127,7 @@ class ImplicitModelLearner(AdamLearner):
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.autocast == "bfloat16")
 
-    def _random_pair(self) -> Members:
+    def _random_pair(self) -> EnsembleMembers:
         """Two members of the value ensemble, drawn without replacement."""
         count = self.world_model.num_values
         if self.on_device:
@@ -180,7 +180,7 @@ class ImplicitModelLearner(AdamLearner):
         return norm
 
     @abstractmethod
-    def targets(self, batch: SequenceBatch, members: Members) -> tuple[Tensor, Tensor]:
+    def targets(self, batch: SequenceBatch, members: EnsembleMembers) -> tuple[Tensor, Tensor]:
         """Encoded next observations ``[H, B, Z]`` and targets of the values ``[H, B]`` from two target values."""
 
     @abstractmethod

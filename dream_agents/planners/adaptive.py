@@ -11,7 +11,7 @@ from torch import Tensor
 
 from dream_agents.models.base import WorldModel
 from dream_agents.models.kernels import is_tracing
-from dream_agents.planners.base import Described, Memory, Plan, check_positive, normal
+from dream_agents.planners.base import Described, Memory, Plan, check_positive, normal, take
 from dream_agents.planners.objective import planning_objective
 
 #: range of the spread of candidates, as noise on the executed action and for a policy that imitates plans
