@@ -26,7 +26,6 @@ _NOT_SAVED = (
     "_plan_memory",
     "_plan_owner",
     "_last_plan",
-    "_callback",
     "_ranges",
 )
 
