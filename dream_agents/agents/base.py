@@ -71,7 +71,7 @@ class WorldModelAgent(DecidingAgent):
     :param learner_kwargs: hyperparameters of the backbone's learner, e.g. ``{"autocast": "bfloat16"}``
     :param obs_type: "state" for numbers, "pixels" for the last frames, as many as the backbone has for an observation,
         or "pixels+state" for both by key, each with its own encoder. None is "pixels+state" where the environment
-        observes images in a dictionary, else "state"
+        observes images in a dictionary, "pixels" where it observes an image alone, else "state"
     :param env_kwargs: keyword arguments of the environment, where ``env`` is an id
     :param n_envs: environments side by side, where ``env`` is an id
     :param vec_env_cls: "dummy" or "subproc" (a process each), where ``env`` is an id
