@@ -10,11 +10,13 @@ import torch
 
 from dream_agents import DreamMPC, make_planner
 from dream_agents.fast import decider as module
+from dream_agents.fast.accelerate import fast_model
 from dream_agents.fast.decider import FastDecider
 from dream_agents.fast.graphed import FixedDecision
 from dream_agents.models.tdmpc import TDMPCSize
 from dream_agents.planners import Plan
-from dream_agents.planners.decision import Decider
+from dream_agents.planners.adaptive import AdaptivePlanner
+from dream_agents.planners.decision import Decider, initial_memory
 from dream_agents.planners.dream import DreamPlanner
 
 OBS, ACTIONS, N_ENVS = 7, 3, 2
@@ -122,6 +124,48 @@ class TestPacking:
     def test_other_models_are_left_alone(self):
         agent = DreamMPC("Pendulum-v1", backbone="dreamer", device="cpu", seed=0)
         assert FastDecider(agent.world_model).fast_model() is agent.world_model
+
+
+class TestOwn:
+    """What somebody puts into a model or a planner is called, also after decisions without it."""
+
+    def act(self, model, planner):
+        memory = initial_memory(model, planner, N_ENVS)
+        starts, generator = torch.ones(N_ENVS, dtype=torch.bool), torch.Generator().manual_seed(0)
+        return self.decider.act(torch.ones(N_ENVS, OBS), memory, starts, planner, True, generator)[0]
+
+    @pytest.fixture(autouse=True)
+    def decided(self, model):
+        self.decider = FastDecider(model)
+        return [self.act(model, DreamPlanner()) for _ in range(3)]
+
+    def test_methods_of_a_model(self, model, decided):
+        called = []
+        model.reward = lambda *args: (called.append(args), type(model).reward(model, *args))[1]
+        assert_same([self.act(model, DreamPlanner())], decided[:1])
+        assert called
+        assert fast_model(model) is model
+        del model.reward
+        assert fast_model(model) is not model
+
+    def test_forward_hooks(self, model, decided):
+        seen = []
+        handle = model.encoder.register_forward_hook(lambda *args: seen.append(args))
+        assert_same([self.act(model, DreamPlanner())], decided[:1])
+        assert len(seen) == 1
+        handle.remove()
+        self.act(model, DreamPlanner())
+        assert len(seen) == 1
+
+    @pytest.mark.parametrize(
+        ("kind_of_planner", "method"), [(DreamPlanner, "propose"), (AdaptivePlanner, "direction")]
+    )
+    def test_methods_of_a_planner(self, model, kind_of_planner, method):
+        planner, called = kind_of_planner(), []
+        own = getattr(planner, method)
+        setattr(planner, method, lambda *args: (called.append(args), own(*args))[1])
+        self.act(model, planner)
+        assert called
 
 
 # ------------------------------------------------------------------------ the door
