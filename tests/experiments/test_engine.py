@@ -149,7 +149,9 @@ def test_killed_once_it_ends_as_in_one_go(quick, tmp_path, in_one_go):
 
 def test_asked_to_end_it_writes_a_checkpoint(quick, tmp_path):
     folder = tmp_path / "out"
-    engine = start(quick, folder, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN))  # as with &
+    engine = start(
+        quick, folder, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN)
+    )  # as with &
     log, deadline = folder / "logs/quick/Pendulum-v1/1.log", time.monotonic() + 60
     while not (log.exists() and "updates/s" in log.read_text()) and time.monotonic() < deadline:
         time.sleep(0.05)
