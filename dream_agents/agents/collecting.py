@@ -75,7 +75,8 @@ class CollectingAgent(OffPolicyAlgorithm):
     ) -> Any:
         self._is_stopped = False
         if isinstance(self.replay_buffer, SequenceReplayBuffer):
-            self.optimize_memory_usage = False  # or Stable-Baselines3 marks an end in arrays that it does not have
+            # Stable-Baselines3 would mark an end in an array that this replay does not have.
+            self.optimize_memory_usage = False
         if isinstance(self.action_noise, VectorizedActionNoise):  # for as many environments as there were
             self.action_noise = self.action_noise.base_noise
         starts_new_episodes = reset_num_timesteps or self._last_obs is None

@@ -25,8 +25,8 @@ _PLANNERS: dict[type, Any] = {
 }
 
 
-def has_own_methods(owner: object) -> bool:
-    """Whether an object has a method of its own in place of one of its class: ``model.reward = mine``."""
+def has_own_methods(owner: WorldModel | Planner) -> bool:
+    """Whether a model or a planner has a method of its own in place of one of its class: ``model.reward = mine``."""
     return not _methods(type(owner)).isdisjoint(vars(owner))
 
 
@@ -56,8 +56,9 @@ def fast_planner(model: WorldModel, planner: Planner) -> Planner:
     :param model: what :func:`fast_model` gave
     """
     twin = _PLANNERS.get(type(planner))
-    known = twin is not None and isinstance(model, FastTDMPC) and not has_own_methods(planner)
-    return twin(planner) if known and twin.takes(planner) else planner
+    if twin is None or not isinstance(model, FastTDMPC) or has_own_methods(planner):
+        return planner
+    return twin(planner) if twin.takes(planner) else planner
 
 
 def uses_autograd(planner: Planner) -> bool:

@@ -9,7 +9,13 @@ from contextlib import AbstractContextManager
 import torch
 from torch import Tensor
 
-from dream_agents.fast.accelerate import fast_model, fast_planner, has_fast_model, has_own_methods, uses_autograd
+from dream_agents.fast.accelerate import (
+    fast_model,
+    fast_planner,
+    has_fast_model,
+    has_own_methods,
+    uses_autograd,
+)
 from dream_agents.fast.compiled import CompiledDecision
 from dream_agents.fast.graphed import GraphedDecision
 from dream_agents.fast.weights import WeightsWatch
@@ -41,7 +47,9 @@ class FastDecider(Decider):
     def __init__(self, model: WorldModel):
         super().__init__(model)
         self._hooks = [
-            hooks for module in model.modules() for hooks in (module._forward_hooks, module._forward_pre_hooks)
+            hooks
+            for module in model.modules()
+            for hooks in (module._forward_hooks, module._forward_pre_hooks)
         ]
         self._watch: WeightsWatch | None = None
         self._unpacked: WorldModel | None = None

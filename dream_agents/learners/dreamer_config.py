@@ -77,7 +77,8 @@ class DreamerConfig:
         name = "imagine_last" if self.imagine_last > 0 else "sequence_length"
         if getattr(self, name) == 1 and self.learns_behaviour and self.replay_value_coef > 0:
             raise ValueError(
-                f"{name}=1: the value's loss on replayed rewards needs two steps; use at least 2, or replay_value_coef=0"
+                f"{name}=1: the value's loss on replayed rewards needs two steps; use at least 2, or "
+                "replay_value_coef=0"
             )
 
 

@@ -189,7 +189,9 @@ class ImplicitWorldModel(WorldModel):
         assert action is not None, "Q-functions take an action"
         return join(z, action)
 
-    def value_logits(self, z: Tensor, action: Tensor | None, members: EnsembleMembers | None = None) -> Tensor:
+    def value_logits(
+        self, z: Tensor, action: Tensor | None, members: EnsembleMembers | None = None
+    ) -> Tensor:
         """Two-hot logits ``[M, ..., bins]`` of the online values."""
         return self.value_heads(self._value_input(z, action), members)
 
@@ -197,7 +199,9 @@ class ImplicitWorldModel(WorldModel):
         """Q_m(z, a) or V_m(z), in return units."""
         return self.two_hot.decode(self.value_logits(z, action, members))
 
-    def target_values(self, z: Tensor, action: Tensor | None, members: EnsembleMembers | None = None) -> Tensor:
+    def target_values(
+        self, z: Tensor, action: Tensor | None, members: EnsembleMembers | None = None
+    ) -> Tensor:
         """What the target networks predict, ``[M, ...]``."""
         return self.two_hot.decode(self.target_value_heads(self._value_input(z, action), members))
 

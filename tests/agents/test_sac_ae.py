@@ -326,7 +326,8 @@ def test_saves_loads_and_goes_on(tmp_path):
 def test_memory_efficient_buffer():
     """Frames are stored once in any case, so the option changes nothing."""
     sizes = [
-        make(optimize_memory_usage=option).learn(25).learn(25).replay_buffer.size() for option in (False, True)
+        make(optimize_memory_usage=option).learn(25).learn(25).replay_buffer.size()
+        for option in (False, True)
     ]
     assert sizes[0] == sizes[1] >= 50
 

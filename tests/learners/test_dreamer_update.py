@@ -176,7 +176,9 @@ def test_imagination_starts_from_every_state_and_acts_within_bounds(latent, monk
     learner, taken = make_learner(latent), []
     rssm, noise = learner.world_model.rssm, torch.randn
     imagine = rssm.imagine
-    monkeypatch.setattr(rssm, "imagine", lambda z, action, *rest: (taken.append(action), imagine(z, action, *rest))[1])
+    monkeypatch.setattr(
+        rssm, "imagine", lambda z, action, *rest: (taken.append(action), imagine(z, action, *rest))[1]
+    )
     monkeypatch.setattr(torch, "randn", lambda *size, **options: 50 * noise(*size, **options))
     z = noise(5, learner.world_model.latent_dim)
     states, actions = learner.imagine(z)
