@@ -110,7 +110,7 @@ class TestCompiled:
         assert calls == [N_ENVS]
 
     def test_iterations_are_compiled_as_many_as_there_may_be(self, plain, observations, monkeypatch):
-        plain.planner = make_planner("adaptive", iterations=3)
+        plain.planner = make_planner("adaptive", iterations=2, horizon=1, samples=1, steps=(0.1,))
         expected = decide(plain, observations, decisions=3)
         plain.compile_planner(N_ENVS)
         calls = compiled_calls(plain, monkeypatch)
