@@ -71,7 +71,7 @@ class WorldModelAgent(DecidingAgent):
     :param learner_kwargs: hyperparameters of the backbone's learner, e.g. ``{"autocast": "bfloat16"}``
     :param obs_type: "state" for numbers, "pixels" for the last frames, as many as the backbone has for an observation,
         or "pixels+state" for both by key, each with its own encoder. None is "pixels+state" where the environment
-        observes images in a dictionary, else "state"
+        observes images in a dictionary, "pixels" where it observes an image alone, else "state"
     :param env_kwargs: keyword arguments of the environment, where ``env`` is an id
     :param n_envs: environments side by side, where ``env`` is an id
     :param vec_env_cls: "dummy" or "subproc" (a process each), where ``env`` is an id
@@ -167,25 +167,12 @@ class WorldModelAgent(DecidingAgent):
             gamma=gamma,
         )
         obs_type = implied_obs_type(policy, env, obs_type)
-        if obs_type is None and not get_backbone(backbone).encodes_by_key:
-            obs_type = "state"
-        id = env if isinstance(env, str) else None
-        self.task = TrainingTask(
-            id,
-            obs_type,
-            env_kwargs or {},
-            n_envs,
-            vec_env_cls,
-            not_finite=not_finite,
-            frame_stack=get_backbone(backbone).frame_stack,
-        )
+        self.task = self._make_task(env, backbone, obs_type, env_kwargs, n_envs, vec_env_cls, not_finite)
         if env is not None:
             env = self.task.make(env, monitor_wrapper)
             self.task = self.task.told_by(env)
             action_noise = make_action_noise(action_noise, env.action_space)
-        if isinstance(
-            policy, str
-        ):  # Stable-Baselines3 has one name for vectors and another one for dictionaries
+        if isinstance(policy, str):  # Stable-Baselines3 has other names for images and dictionaries
             policy = self.policy_aliases.get(policy, policy)
         super().__init__(
             policy,
@@ -216,15 +203,39 @@ class WorldModelAgent(DecidingAgent):
         self.obs_type = self.task.obs_type or "state"
         self.model_kwargs, self.episodic = {**self.backbone.model_defaults, **(model_kwargs or {})}, episodic
         self.learner_config = make_config(self.backbone.config_class, learner_kwargs or {})
+        self._planner = self.make_planner(planner, **(planner_kwargs or {}))
         if training_planner is None:
             training_planner = self.default_training_planner(backbone, planner)
-        self._planner = self.make_planner(planner, **(planner_kwargs or {}))
         self._training_planner = self._make_training_planner(training_planner, training_planner_kwargs)
         self._replanner = self._make_replanner(replanner, replanner_kwargs)
         if _init_setup_model:
             self._setup_model()
 
     # ---------------------------------------------------------------- set-up
+
+    @staticmethod
+    def _make_task(
+        env: EnvLike | VecEnv | None,
+        backbone: str,
+        obs_type: str | None,
+        env_kwargs: dict[str, Any] | None,
+        n_envs: int,
+        vec_env_cls: str,
+        not_finite: str,
+    ) -> TrainingTask:
+        """How environments are made for a backbone, which may see vectors only."""
+        kind = get_backbone(backbone)
+        if obs_type is None and not kind.encodes_by_key:
+            obs_type = "state"
+        return TrainingTask(
+            env if isinstance(env, str) else None,
+            obs_type,
+            env_kwargs or {},
+            n_envs,
+            vec_env_cls,
+            not_finite=not_finite,
+            frame_stack=kind.frame_stack,
+        )
 
     @staticmethod
     def _replay_class(given: type[ReplayBuffer] | None, backbone: str) -> type[SequenceReplayBuffer]:

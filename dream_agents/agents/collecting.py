@@ -15,6 +15,7 @@ from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.type_aliases import MaybeCallback, RolloutReturn, TrainFreq, TrainFrequencyUnit
 from stable_baselines3.common.vec_env import VecEnv
 
+from dream_agents.agents.interrupts import stops_at_rollout_start
 from dream_agents.agents.pace import Pace
 from dream_agents.replay import SequenceReplayBuffer
 from dream_agents.replay.arrays import cut_episodes
@@ -40,6 +41,13 @@ class CollectingAgent(OffPolicyAlgorithm):
     _collected_at: float | None = None
     _updates_before: int = 0
     _warned_of_learning_starts: bool = False
+    _callback: BaseCallback | None = None
+    _is_stopped: bool = False
+
+    @property
+    def updates_left(self) -> int:
+        """Updates that are due before the next decision."""
+        return 0
 
     def learn(
         self: SelfCollectingAgent,
@@ -60,7 +68,7 @@ class CollectingAgent(OffPolicyAlgorithm):
 
     def _forget_this_learning(self) -> None:
         """Drop what belongs to one ``learn``, so that the agent can be copied and pickled."""
-        self._pace = None
+        self._pace = self._callback = None
 
     def _setup_learn(
         self,
@@ -70,6 +78,10 @@ class CollectingAgent(OffPolicyAlgorithm):
         tb_log_name: str = "run",
         progress_bar: bool = False,
     ) -> Any:
+        self._is_stopped = False
+        if isinstance(self.replay_buffer, SequenceReplayBuffer):
+            # Stable-Baselines3 would mark an end in an array that this replay does not have.
+            self.optimize_memory_usage = False
         if isinstance(self.action_noise, VectorizedActionNoise):  # for as many environments as there were
             self.action_noise = self.action_noise.base_noise
         starts_new_episodes = reset_num_timesteps or self._last_obs is None
@@ -101,17 +113,24 @@ class CollectingAgent(OffPolicyAlgorithm):
         both.model = self  # init_callback would initialise the users' twice
         return both
 
-    def collect_rollouts(self, env: VecEnv, *args: Any, **kwargs: Any) -> RolloutReturn:
-        """Collect steps; see Stable-Baselines3's.
+    def collect_rollouts(
+        self, env: VecEnv, callback: BaseCallback, *args: Any, **kwargs: Any
+    ) -> RolloutReturn:
+        """Do the updates that are left, then collect steps, unless a callback has stopped learning.
 
         :raises NotFiniteError: if an observation or a reward is not finite; that step is not stored
         """
+        self._callback = callback
+        if self.updates_left > 0 and not self._is_stopped:
+            self._do_updates_left()
+        if self._is_stopped:
+            return RolloutReturn(0, 0, continue_training=False)
         if self._collected_at is not None:
             self._updates_took(
                 time.perf_counter() - self._collected_at, self._n_updates - self._updates_before
             )
         try:
-            rollout = super().collect_rollouts(env, *args, **kwargs)
+            rollout = super().collect_rollouts(env, callback, *args, **kwargs)
             self._collected_at, self._updates_before = time.perf_counter(), self._n_updates
             return rollout
         except NotFiniteError as error:
@@ -180,6 +199,21 @@ class CollectingAgent(OffPolicyAlgorithm):
         """Hook: what observations are stored through, where replay holds other ones than the environment gives."""
         return replay_buffer
 
+    # --------------------------- updates that make up for random decisions
+
+    def _do_updates_left(self) -> None:
+        """Hook: do :attr:`updates_left`, or those until a callback stops learning."""
+
+    def _is_stopped_between_updates(self, done: int, count: int) -> bool:
+        """Let callbacks act before the next of ``count`` updates, and say how far they are.
+
+        :return: whether one of them has stopped learning
+        """
+        self._report(f"making up for the random decisions, update {done + 1} of {count}", again=True)
+        if self._callback is not None and done > 0:  # before the first, the last decision is just over
+            self._is_stopped = stops_at_rollout_start(self._callback)
+        return self._is_stopped
+
     # ------------------------------------------------- how long it will take
 
     def _left(self) -> tuple[int, int, int]:
@@ -209,8 +243,7 @@ class CollectingAgent(OffPolicyAlgorithm):
         self._report(starts if is_random else "learning")
 
     def _report(self, doing: str, again: bool = False) -> None:
-        assert self._pace is not None
-        if self._pace.is_due(doing, again):
+        if self._pace is not None and self._pace.is_due(doing, again):
             self._try_pace()
             self._pace.report(doing, again)
             size = getattr(self, "model_size", None)

@@ -125,6 +125,10 @@ class DecidingAgent(PlannerRoles, UpdatingAgent):
     def _encoded(self, replay_buffer: ReplayBuffer) -> EncodedReplay:
         return EncodedReplay(replay_buffer, self.policy.encoding)
 
+    def _begin_episodes(self) -> None:
+        super()._begin_episodes()
+        self._ranges.begin_episodes()
+
     def _store_step(
         self,
         replay_buffer: ReplayBuffer,

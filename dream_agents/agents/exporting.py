@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 OBSERVATIONS = 100
 #: decisions after which the next episode begins while they are gathered
 _EPISODE = 50
-#: seed of these episodes
+#: seed of these episodes, unless they are played in the agent's own environment
 _SEED = 0
 
 
@@ -206,7 +206,8 @@ class ExportingAgent(OffPolicyAlgorithm):
 
     def _gather(self, env: VecEnv, count: int) -> tuple[list[Any], list[bool]]:
         """Observations of episodes that ``predict`` plays, in the environment's own space, and where they start."""
-        env.seed(_SEED)
+        if env is not self.env:  # whose next episodes, when it learns, would be this seed's
+            env.seed(_SEED)
         obs, state = env.reset(), None
         starts = np.ones(env.num_envs, bool)
         observations: list[Any] = []

@@ -9,6 +9,17 @@ from dream_agents.learners.base import Backbone, get_backbone, planner_kwargs
 from dream_agents.planners import Planner, make_optional_planner, make_planner
 
 
+def check_replanner(backbone: str, replanner: str | Planner | None) -> None:
+    """Raise a ValueError for a replanner that nothing would ask.
+
+    :param backbone: name of the backbone
+    """
+    if replanner is not None and not get_backbone(backbone).imitates_planner:
+        raise ValueError(
+            f'replanner={replanner!r}: the backbone "{backbone}" does not imitate plans; leave it out'
+        )
+
+
 class PlannerRoles:
     """The part of :class:`WorldModelAgent` that knows which planner does what."""
 
@@ -42,13 +53,9 @@ class PlannerRoles:
     def _make_replanner(
         self, planner: str | Planner | None, given: dict[str, Any] | None = None
     ) -> Planner | None:
+        check_replanner(self.backbone_name, planner)
         options = planner_kwargs(self.backbone, self.obs_type, planner, given)
-        made = make_optional_planner("replanner", planner, options)
-        if made is not None and not self.backbone.imitates_planner:
-            raise ValueError(
-                f'replanner={planner!r}: the backbone "{self.backbone_name}" does not imitate plans'
-            )
-        return made
+        return make_optional_planner("replanner", planner, options)
 
     @property
     def planner(self) -> Planner:

@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import torch
-from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.policies import BasePolicy
-from stable_baselines3.common.type_aliases import RolloutReturn
 from stable_baselines3.common.utils import polyak_update
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 
+from dream_agents.agents.interrupts import whole
 from dream_agents.agents.sac import SAC
 from dream_agents.agents.sac_ae_policy import SACAEPolicy, reconstruction_loss
 from dream_agents.agents.sac_updates import descend
@@ -51,7 +50,6 @@ class SACAE(SAC):
     }
     policy: SACAEPolicy
     replay_buffer: SequenceReplayBuffer | None
-    _callback: BaseCallback | None = None
 
     def __init__(
         self,
@@ -118,17 +116,19 @@ class SACAE(SAC):
                 [self.log_ent_coef], self.ent_coef_learning_rate, betas=(0.5, 0.999)
             )
 
-    def collect_rollouts(
-        self, env: VecEnv, callback: BaseCallback, *args: Any, **kwargs: Any
-    ) -> RolloutReturn:
-        """Collect steps; see Stable-Baselines3's."""
-        self._callback = callback
-        return super().collect_rollouts(env, callback, *args, **kwargs)
+    @property
+    def updates_left(self) -> int:
+        """Updates that are due before the next decision: seed updates, where they were interrupted."""
+        return max(0, self._burst - self._n_updates) if self._n_updates > 0 else 0
+
+    def _do_updates_left(self) -> None:
+        self.train(0, self.batch_size)
 
     def train(self, gradient_steps: int, batch_size: int = 128) -> None:
         """Do ``gradient_steps`` updates of critic, actor and autoencoder; the first time ``seed_updates``.
 
-        Where Ctrl-C or a callback ends ``learn`` among the latter, those that are left are done when it goes on.
+        Where Ctrl-C or a callback ends ``learn`` between two of the latter, those that are left are done when it goes
+        on.
         """
         assert self.replay_buffer is not None
         if not self.replay_buffer.can_sample():
@@ -142,10 +142,13 @@ class SACAE(SAC):
             [*(learner.optimizer for learner in learners), policy.encoder_optimizer, policy.decoder_optimizer]
         )
         losses: dict[str, list[float]] = {}
-        for _ in range(max(gradient_steps, self._burst - self._n_updates)):
-            if 0 < self._n_updates < self._burst:
-                self._between_seed_updates()
-            for name, loss in self._update(batch_size).items():
+        count = max(gradient_steps, self._burst - self._n_updates)
+        for done in range(count):
+            if self.updates_left > 0 and self._is_stopped_between_updates(done, count):
+                break
+            with whole():
+                update = self._update(batch_size)
+            for name, loss in update.items():
                 losses.setdefault(name, []).append(loss.item())
         self._record_losses(losses)
 
@@ -167,14 +170,6 @@ class SACAE(SAC):
         losses["reconstruction_loss"] = self._update_autoencoder(obs)
         self._n_updates += 1
         return losses
-
-    def _between_seed_updates(self) -> None:
-        """Let callbacks act, and say how far the updates are."""
-        if self._pace is not None:
-            doing = f"making up for the random decisions, update {self._n_updates + 1} of {self._burst}"
-            self._report(doing, again=True)
-        if self._callback is not None:
-            self._callback.on_rollout_start()
 
     def _left(self) -> tuple[int, int, int]:
         """Random decisions, decisions by the agent and updates that are left of this ``learn``."""
@@ -206,9 +201,6 @@ class SACAE(SAC):
         loss = reconstruction_loss(latent, self.policy.decoder(latent), obs, self.latent_coef)
         descend(loss, self.policy.encoder_optimizer, self.policy.decoder_optimizer)
         return loss.detach()
-
-    def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "_callback"]
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
         modules, tensors = super()._get_torch_save_params()

@@ -77,7 +77,7 @@ class SavedAgent(ExportingAgent, CollectingAgent):
         super().dump_logs()
 
     def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "_pace", "while_learning"]
+        return [*super()._excluded_save_params(), "_pace", "_callback", "while_learning"]
 
     def set_env(self, env: EnvLike | VecEnv, force_reset: bool = True) -> None:
         """Continue in another environment with the same spaces.

@@ -19,6 +19,10 @@ class RangeCheck:
         self._returns = np.zeros(n_envs)
         self._warned: set[str] = set()
 
+    def begin_episodes(self) -> None:
+        """Begin returns at 0, where the environments have been reset."""
+        self._returns[:] = 0
+
     def check(self, model: WorldModel, rewards: np.ndarray, dones: np.ndarray, decision: int) -> None:
         """Look at the rewards ``[n_envs]`` of a step, and at the discounted returns up to it.
 

@@ -278,15 +278,15 @@ def make_config(config_class: type, options: dict[str, Any]) -> Any:
 
 def check_numbers(
     *,
-    n_steps: int,
-    batch_size: int,
-    learning_rate: float | Schedule,
-    train_freq: int | tuple[int, str],
-    learning_starts: int | None,
-    tau: float,
-    gamma: float | None,
+    n_steps: int = 1,
+    batch_size: int | None = None,
+    learning_rate: float | Schedule | None = None,
+    train_freq: int | tuple[int, str] | None = None,
+    learning_starts: int | None = None,
+    tau: float | None = None,
+    gamma: float | None = None,
 ) -> None:
-    """Raise a ValueError that names the option and its range unless each number makes sense."""
+    """Raise a ValueError that names the option and its range unless each number that is given makes sense."""
     every = train_freq[0] if isinstance(train_freq, tuple | list) and train_freq else train_freq
     rate = None if callable(learning_rate) else learning_rate
     numbers = {"n_steps": n_steps, "batch_size": batch_size, "learning_rate": rate, "train_freq": every}

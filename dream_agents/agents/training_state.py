@@ -39,7 +39,7 @@ class Checkpointable(Protocol):
 
     @property
     def device(self) -> torch.device:
-        """Where ``generators`` draw; on a device of another type they can't go on."""
+        """Where ``generators`` draw, and CUDA's global one; on a device of another type they can't go on."""
 
     @property
     def generators(self) -> Mapping[str, torch.Generator]:
@@ -64,6 +64,7 @@ def training_state(agent: Checkpointable) -> dict[str, Any]:
         "device": agent.device.type,
         "generators": {name: generator.get_state() for name, generator in agent.generators.items()},
         "torch_rng": torch.get_rng_state(),
+        "cuda_rng": torch.cuda.get_rng_state(agent.device) if agent.device.type == "cuda" else None,
         "numpy_rng": [name, torch.from_numpy(np.asarray(keys, dtype=np.int64)), *rest],
         "python_rng": random.getstate(),
         "replay_rng": replay.rng.bit_generator.state if isinstance(replay, SequenceReplayBuffer) else None,
@@ -84,6 +85,9 @@ def set_training_state(agent: Checkpointable, state: dict[str, Any]) -> None:
         if state["device"] == agent.device.type:
             generator.set_state(state["generators"][name])
     torch.set_rng_state(state["torch_rng"])
+    cuda_rng = state.get("cuda_rng")  # earlier versions left it out
+    if cuda_rng is not None and agent.device.type == "cuda":
+        torch.cuda.set_rng_state(cuda_rng, agent.device)
     name, keys, *rest = state["numpy_rng"]
     np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))
     version, internal, gauss = state["python_rng"]

@@ -9,12 +9,10 @@ from abc import abstractmethod
 from typing import Any
 
 import torch
-from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.type_aliases import RolloutReturn, TrainFreq, TrainFrequencyUnit
-from stable_baselines3.common.vec_env import VecEnv
+from stable_baselines3.common.type_aliases import TrainFreq, TrainFrequencyUnit
 from torch import Tensor
 
-from dream_agents.agents.interrupts import stops_at_rollout_start, whole
+from dream_agents.agents.interrupts import whole
 from dream_agents.agents.world_model_saving import SavedWorldModelAgent
 from dream_agents.annex import make_updates
 from dream_agents.learners.base import Backbone, Learner, get_backbone
@@ -47,8 +45,6 @@ class UpdatingAgent(SavedWorldModelAgent):
     _updates_left: int = 0
     _replay_ready: bool = False
     _warned_of_no_update: bool = False
-    _callback: BaseCallback | None = None
-    _is_stopped: bool = False
     #: what updates: the learner, or what makes it faster
     _updates: Any = None
 
@@ -81,24 +77,9 @@ class UpdatingAgent(SavedWorldModelAgent):
         """Updates that are due before the next decision."""
         return self._seed_updates_left + self._updates_left
 
-    def _setup_learn(self, *args: Any, **kwargs: Any) -> Any:
-        self._is_stopped = False
-        return super()._setup_learn(*args, **kwargs)
-
-    def _forget_this_learning(self) -> None:
-        super()._forget_this_learning()
-        self._callback = None
-
-    def collect_rollouts(
-        self, env: VecEnv, callback: BaseCallback, *args: Any, **kwargs: Any
-    ) -> RolloutReturn:
-        """Do the updates that are left, then collect steps, unless a callback has stopped learning."""
-        self._callback = callback
-        if self.updates_left > 0 and not self._is_stopped and self._is_ready():
+    def _do_updates_left(self) -> None:
+        if self._is_ready():
             self._update(self.batch_size)
-        if self._is_stopped:
-            return RolloutReturn(0, 0, continue_training=False)
-        return super().collect_rollouts(env, callback, *args, **kwargs)
 
     def train(self, gradient_steps: int, batch_size: int) -> None:
         """Do ``gradient_steps`` updates; the first call makes up for the random decisions before it, too."""
@@ -133,7 +114,9 @@ class UpdatingAgent(SavedWorldModelAgent):
         self.learner.set_learning_rate(self.lr_schedule(self._current_progress_remaining))
         self._collected_at = None  # each update is timed here
         began, count, metrics = time.perf_counter(), self.updates_left, {}
-        while self._seed_updates_left > 0 and not self._is_stopped_before_update(count):
+        while self._seed_updates_left > 0 and not self._is_stopped_between_updates(
+            count - self.updates_left, count
+        ):
             with whole():
                 metrics = self._timed_update(batch_size, pretrain=True)
                 self._seed_updates_left -= 1
@@ -150,14 +133,6 @@ class UpdatingAgent(SavedWorldModelAgent):
         )
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
         self.logger.record("train/learning_rate", self.lr_schedule(self._current_progress_remaining))
-
-    def _is_stopped_before_update(self, count: int) -> bool:
-        """Let callbacks act before an update that makes up for random decisions, and say how far they are."""
-        done = count - self.updates_left
-        self._report(f"making up for the random decisions, update {done + 1} of {count}", again=True)
-        if self._callback is not None and done > 0:  # before the first, the last decision is just over
-            self._is_stopped = stops_at_rollout_start(self._callback)
-        return self._is_stopped
 
     def _timed_update(self, batch_size: int, pretrain: bool) -> dict[str, Tensor]:
         assert self.replay_buffer is not None

@@ -10,14 +10,17 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from dream_agents.agents.keywords import parameters_of
 from dream_agents.agents.learning_rate import make_schedule
+from dream_agents.agents.planner_roles import check_replanner
 from dream_agents.agents.saving import SavedAgent, owner_of
-from dream_agents.agents.task import make_action_noise, make_config
+from dream_agents.agents.task import check_numbers, make_action_noise, make_config
 from dream_agents.learners.base import get_backbone, planner_kwargs
 from dream_agents.planners import Memory, make_planner
 from dream_agents.wrappers.make import EnvLike
 
 #: keyword arguments that the weights decide
 _FIXED = ("backbone", "model_size", "model_kwargs", "episodic")
+#: keyword arguments that are checked as the constructor checks them
+_NUMBERS = ("n_steps", "batch_size", "learning_rate", "train_freq", "learning_starts", "tau", "gamma")
 #: attributes that the first decisions after loading make again
 _NOT_SAVED = (
     "_learner",
@@ -26,7 +29,6 @@ _NOT_SAVED = (
     "_plan_memory",
     "_plan_owner",
     "_last_plan",
-    "_callback",
     "_ranges",
 )
 
@@ -71,6 +73,10 @@ class SavedWorldModelAgent(SavedAgent):
         fixed = [name for name in _FIXED if name in rest]
         if fixed:
             raise ValueError(f"{', '.join(fixed)}: the saved weights decide, so these can't be given")
+        if "learning_rate" in rest:
+            rest["learning_rate"] = make_schedule(rest["learning_rate"])
+        check_numbers(**{name: rest[name] for name in _NUMBERS if name in rest})
+        check_replanner(saved["backbone_name"], rest.get("replanner"))
         backbone = get_backbone(saved["backbone_name"])
         attributes: dict[str, Any] = {"model_kwargs": backbone.complete_model_kwargs(saved["model_kwargs"])}
         for name in ("planner", "training_planner", "replanner"):
@@ -88,6 +94,4 @@ class SavedWorldModelAgent(SavedAgent):
             )
         if "action_noise" in rest:
             attributes["action_noise"] = make_action_noise(rest.pop("action_noise"), saved["action_space"])
-        if "learning_rate" in rest:
-            attributes["learning_rate"] = make_schedule(rest["learning_rate"])
         return rest | attributes

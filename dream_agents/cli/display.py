@@ -116,7 +116,7 @@ class ShowTraining(BaseCallback):
 
     def _on_rollout_start(self) -> None:
         """Show updates that make up for the random decisions while they are done, too."""
-        if isinstance(self.model, WorldModelAgent) and self.model.updates_left > 0:
+        if self.model.updates_left > 0:
             self._update("learning from the random decisions")
 
     def _on_step(self) -> bool:

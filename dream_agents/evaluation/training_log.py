@@ -59,7 +59,7 @@ class TrainingLog(BaseCallback):
     def _on_rollout_start(self) -> None:
         """Evaluate, if it is time and all updates are done."""
         every = self.settings.eval_every
-        if isinstance(self.model, WorldModelAgent) and self.model.updates_left > 0:
+        if self.model.updates_left > 0:
             return
         if every and self.model.num_timesteps // every > self._evaluated // every:
             self._evaluate()

@@ -22,6 +22,7 @@ from dream_agents.models.base import WorldModel
 from dream_agents.models.kernels import tracing
 from dream_agents.models.packing import ObsShape
 from dream_agents.planners import Memory, Planner
+from dream_agents.planners.base import clocked
 from dream_agents.planners.decision import decide
 from dream_agents.planners.draws import Draw, RandomInputs, packed, recorded, unpacked
 from dream_agents.wrappers import ActionScale
@@ -57,12 +58,9 @@ class PlanningActor:
     """
 
     def __init__(self, model: WorldModel, planner: Planner, deterministic: bool):
-        budget = getattr(planner, "budget_ms", None)
-        if budget is not None:
-            raise ExportError(
-                f"{type(planner).__name__}(budget_ms={budget}) iterates as long as a clock allows, and a "
-                "file has a fixed number of operations; set budget_ms=None, and iterations"
-            )
+        clock = clocked(planner)
+        if clock is not None:
+            raise ExportError(f"a file has a fixed number of operations, and {clock}")
         self.model = copy.deepcopy(model).cpu().eval()
         see_joined(self.model)
         self.planner, self.deterministic = copy.deepcopy(planner), deterministic

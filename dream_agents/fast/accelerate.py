@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 from dream_agents.fast.adaptive import FastAdaptive
@@ -24,9 +25,19 @@ _PLANNERS: dict[type, Any] = {
 }
 
 
+def has_own_methods(owner: WorldModel | Planner) -> bool:
+    """Whether a model or a planner has a method of its own in place of one of its class: ``model.reward = mine``."""
+    return not _methods(type(owner)).isdisjoint(vars(owner))
+
+
+@cache
+def _methods(kind: type) -> frozenset[str]:
+    return frozenset(name for name in dir(kind) if callable(getattr(kind, name)))
+
+
 def has_fast_model(model: WorldModel) -> bool:
-    """Whether :class:`FastTDMPC` knows the model's networks."""
-    return type(model) in _MODELS
+    """Whether :class:`FastTDMPC` knows the model's networks, and no method of it is somebody's own."""
+    return type(model) in _MODELS and not has_own_methods(model)
 
 
 def fast_model(model: WorldModel, pack: bool = False) -> WorldModel:
@@ -44,12 +55,10 @@ def fast_planner(model: WorldModel, planner: Planner) -> Planner:
 
     :param model: what :func:`fast_model` gave
     """
-    twin = (
-        None if "plan" in vars(planner) else _PLANNERS.get(type(planner))
-    )  # a method of one's own goes first
-    if twin is not None and isinstance(model, FastTDMPC) and twin.takes(planner):
-        return twin(planner)
-    return planner
+    twin = _PLANNERS.get(type(planner))
+    if twin is None or not isinstance(model, FastTDMPC) or has_own_methods(planner):
+        return planner
+    return twin(planner) if twin.takes(planner) else planner
 
 
 def uses_autograd(planner: Planner) -> bool:

@@ -19,10 +19,9 @@ from dream_agents.planners.adaptive import (
     Clock,
     gained,
     normalized,
-    take,
     worst_if_not_a_number,
 )
-from dream_agents.planners.base import Memory, Plan
+from dream_agents.planners.base import Memory, Plan, take
 
 
 class FastAdaptive:

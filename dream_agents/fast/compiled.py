@@ -22,6 +22,7 @@ from dream_agents.fast.accelerate import fast_model, fast_planner, uses_autograd
 from dream_agents.fast.weights import WeightsWatch
 from dream_agents.models.base import WorldModel
 from dream_agents.planners import Memory, Planner
+from dream_agents.planners.base import clocked
 from dream_agents.planners.decision import decide
 
 
@@ -91,6 +92,9 @@ def _check(model: WorldModel, planner: Planner) -> None:
     name = type(planner).__name__
     if model.device.type != "cpu":
         raise ValueError(f"planning is compiled on the CPU only, and the world model is on {model.device}")
+    clock = clocked(planner)
+    if clock is not None:
+        raise ValueError(f"a compiled decision has a fixed number of operations, and {clock}")
     if uses_autograd(fast_planner(fast_model(model), planner)):
         raise ValueError(
             f"{name} on {type(model).__name__} can't be compiled: it differentiates by autograd, "

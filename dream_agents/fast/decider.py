@@ -9,13 +9,20 @@ from contextlib import AbstractContextManager
 import torch
 from torch import Tensor
 
-from dream_agents.fast.accelerate import fast_model, fast_planner, has_fast_model, uses_autograd
+from dream_agents.fast.accelerate import (
+    fast_model,
+    fast_planner,
+    has_fast_model,
+    has_own_methods,
+    uses_autograd,
+)
 from dream_agents.fast.compiled import CompiledDecision
 from dream_agents.fast.graphed import GraphedDecision
 from dream_agents.fast.weights import WeightsWatch
 from dream_agents.models.base import WorldModel
 from dream_agents.models.kernels import packable
 from dream_agents.planners import Memory, Plan, Planner
+from dream_agents.planners.base import clocked
 from dream_agents.planners.decision import Decider, decide
 
 #: calls with the same planner and number of environments before a CUDA graph is captured
@@ -31,13 +38,19 @@ class FastDecider(Decider):
     """Gives what :class:`Decider` gives, up to rounding, sooner.
 
     On a CPU, weights are packed from the second decision with the same ones on. On a CUDA device, decisions that are
-    asked for again and again become CUDA graphs.
+    asked for again and again become CUDA graphs. A model with methods of its own, or with forward hooks, is called as
+    it is.
 
     :param model: the world model
     """
 
     def __init__(self, model: WorldModel):
         super().__init__(model)
+        self._hooks = [
+            hooks
+            for module in model.modules()
+            for hooks in (module._forward_hooks, module._forward_pre_hooks)
+        ]
         self._watch: WeightsWatch | None = None
         self._unpacked: WorldModel | None = None
         self._packed: WorldModel | None = None
@@ -56,7 +69,8 @@ class FastDecider(Decider):
         generator: torch.Generator,
     ) -> tuple[Plan, Memory]:
         """Plan as :meth:`Decider.plan`."""
-        graph = self._graph(obs, memory, planner, deterministic) if obs.is_cuda else None
+        graphs = obs.is_cuda and not self._is_called_as_it_is()
+        graph = self._graph(obs, memory, planner, deterministic) if graphs else None
         if graph is not None:
             return graph(obs, memory, episode_start, generator)
         model = self.fast_model()
@@ -94,7 +108,7 @@ class FastDecider(Decider):
 
     def fast_model(self) -> WorldModel:
         """The world model's faster twin, if it has one, with the weights that it has now."""
-        if not has_fast_model(self.model):
+        if not has_fast_model(self.model) or self._is_called_as_it_is():
             return self.model
         if self._watch is None or not self._watch.same_places():
             self._watch, self._unpacked, self._packed = (
@@ -114,11 +128,15 @@ class FastDecider(Decider):
             self._packed = fast_model(self.model, pack=True)
         return self._packed
 
+    def _is_called_as_it_is(self) -> bool:
+        """Whether twins and graphs would pass by what somebody has put into the model."""
+        return has_own_methods(self.model) or any(self._hooks)
+
     def _graph(
         self, obs: Tensor, memory: Memory, planner: Planner, deterministic: bool
     ) -> GraphedDecision | None:
         """The CUDA graph of such a decision, captured once it has been asked for a few times."""
-        if any(refused is planner for refused in self._refused):
+        if clocked(planner) is not None or any(refused is planner for refused in self._refused):
             return None
         key = id(planner), len(obs), deterministic
         graph = self._graphs.get(key)

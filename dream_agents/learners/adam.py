@@ -17,7 +17,7 @@ class AdamLearner(Learner):
     """A learner whose networks Adam trains, each at its own ratio to one learning rate.
 
     :param world_model: the networks, on their device
-    :param generator: source of all randomness, on the model's device
+    :param generator: source of randomness, on the model's device; dropout draws from the device's global one
     """
 
     capturable: ClassVar[bool] = True

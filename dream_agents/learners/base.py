@@ -46,7 +46,8 @@ class Learner(ABC):
     optimizers: dict[str, torch.optim.Optimizer]
     generator: torch.Generator
     #: whether :meth:`update` can be captured in a CUDA graph: nothing in it waits for the device, it draws from
-    #: ``self.generator``, and optimizers are ``capturable``, with learning rates that are tensors
+    #: ``self.generator`` or the device's global one, and optimizers are ``capturable``, with learning rates that are
+    #: tensors
     capturable: ClassVar[bool] = False
 
     @abstractmethod

@@ -13,7 +13,7 @@ from dream_agents.learners.base import PLAN_MEAN, PLAN_STD, mean_of_happened
 from dream_agents.learners.implicit import ImplicitBackbone, ImplicitModelConfig, ImplicitModelLearner
 from dream_agents.models.base import WorldModel
 from dream_agents.models.bmpc import BMPCWorldModel
-from dream_agents.models.layers import Members
+from dream_agents.models.layers import EnsembleMembers
 from dream_agents.models.packing import ObsShape
 from dream_agents.models.tdmpc import TDMPCSize
 from dream_agents.planners import Plan, Planner
@@ -118,7 +118,7 @@ class BMPCLearner(ImplicitModelLearner):
 
     # --------------------------------------------------------------- losses
 
-    def targets(self, batch: SequenceBatch, members: Members) -> tuple[Tensor, Tensor]:
+    def targets(self, batch: SequenceBatch, members: EnsembleMembers) -> tuple[Tensor, Tensor]:
         """Encoded next observations ``[H, B, Z]``, and returns ``[H, B]`` of the policy in the model (Eq. 8)."""
         model = self.world_model
         encoded = model.encode(batch.observations)  # [H + 1, B, Z]

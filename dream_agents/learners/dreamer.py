@@ -63,7 +63,8 @@ class DreamerLearner(AdamLearner):
     :param config: hyperparameters
     :param learning_rate: Adam's learning rate of the world model
     :param tau: rate at which the slow value follows
-    :param generator: source of all randomness, on the model's device
+    :param generator: source of randomness, on the model's device; the entropy of a :class:`SquashedGaussian` is
+        estimated by draws from the device's global one
     """
 
     world_model: DreamerWorldModel

@@ -74,6 +74,12 @@ class DreamerConfig:
             raise ValueError(
                 f"imagine_last={self.imagine_last} must be from 0 to sequence_length={self.sequence_length}"
             )
+        name = "imagine_last" if self.imagine_last > 0 else "sequence_length"
+        if getattr(self, name) == 1 and self.learns_behaviour and self.replay_value_coef > 0:
+            raise ValueError(
+                f"{name}=1: the value's loss on replayed rewards needs two steps; use at least 2, or "
+                "replay_value_coef=0"
+            )
 
 
 @dataclass

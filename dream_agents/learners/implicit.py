@@ -13,7 +13,7 @@ from torch import Tensor
 
 from dream_agents.learners.adam import AdamLearner
 from dream_agents.learners.base import Backbone, mean_of_happened
-from dream_agents.models.layers import Members
+from dream_agents.models.layers import EnsembleMembers
 from dream_agents.models.packing import shift_images
 from dream_agents.models.tdmpc import ImplicitWorldModel, TDMPCSize
 from dream_agents.replay import SequenceBatch
@@ -127,11 +127,12 @@ class ImplicitModelLearner(AdamLearner):
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.autocast == "bfloat16")
 
-    def _random_pair(self) -> Members:
-        """Two members of the value ensemble, drawn without replacement."""
+    def _random_pair(self) -> EnsembleMembers:
+        """Two members of the value ensemble, drawn without replacement, or the one that there is."""
         count = self.world_model.num_values
         if self.on_device:
-            return torch.rand(count, generator=self.generator, device=self.device).topk(2).indices.split(1)
+            drawn = torch.rand(count, generator=self.generator, device=self.device)
+            return drawn.topk(min(2, count)).indices.split(1)
         return torch.randperm(count, generator=self.generator, device=self.device)[:2].tolist()
 
     def update(self, batch: SequenceBatch) -> dict[str, Tensor]:
@@ -180,7 +181,7 @@ class ImplicitModelLearner(AdamLearner):
         return norm
 
     @abstractmethod
-    def targets(self, batch: SequenceBatch, members: Members) -> tuple[Tensor, Tensor]:
+    def targets(self, batch: SequenceBatch, members: EnsembleMembers) -> tuple[Tensor, Tensor]:
         """Encoded next observations ``[H, B, Z]`` and targets of the values ``[H, B]`` from two target values."""
 
     @abstractmethod
@@ -188,8 +189,14 @@ class ImplicitModelLearner(AdamLearner):
         """What :meth:`policy_loss` needs in addition to latents."""
 
     @abstractmethod
-    def policy_loss(self, latents: Tensor, inputs: Any) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        """Loss of the policy prior on latents ``[H + 1, B, Z]``, what scales it at t = 0 ``[B]``, and metrics."""
+    def policy_loss(
+        self, latents: Tensor, inputs: Any, mask: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """Loss of the policy prior on latents ``[H + 1, B, Z]``, what scales it at t = 0 ``[B]``, and metrics.
+
+        :param inputs: what :meth:`policy_inputs` gave
+        :param mask: 1 where the step happened, ``[H, B]``; None where all did
+        """
 
     def model_loss(
         self, batch: SequenceBatch, next_latents: Tensor, td_target: Tensor

@@ -12,7 +12,7 @@ from torch import Tensor
 from dream_agents.learners.base import mean_of_happened
 from dream_agents.learners.implicit import ImplicitBackbone, ImplicitModelConfig, ImplicitModelLearner
 from dream_agents.models.base import WorldModel
-from dream_agents.models.layers import Members
+from dream_agents.models.layers import EnsembleMembers
 from dream_agents.models.packing import ObsShape
 from dream_agents.models.tdmpc import TDMPCSize, TDMPCWorldModel
 from dream_agents.replay import SequenceBatch
@@ -44,7 +44,7 @@ class TDMPC2Learner(ImplicitModelLearner):
     world_model: TDMPCWorldModel
     config: TDMPC2Config
 
-    def targets(self, batch: SequenceBatch, members: Members) -> tuple[Tensor, Tensor]:
+    def targets(self, batch: SequenceBatch, members: EnsembleMembers) -> tuple[Tensor, Tensor]:
         """Encoded next observations ``[H, B, Z]`` and TD targets ``[H, B]`` from two target values."""
         model = self.world_model
         next_latents = model.encode(batch.observations[1:])
@@ -52,12 +52,12 @@ class TDMPC2Learner(ImplicitModelLearner):
         value = model.target_values(next_latents, next_actions, members).amin(0)
         return next_latents, batch.rewards + model.discount * (1 - batch.terminated) * value
 
-    def policy_inputs(self, batch: SequenceBatch) -> tuple[Members, Tensor]:
+    def policy_inputs(self, batch: SequenceBatch) -> tuple[EnsembleMembers, Tensor]:
         """Two random members of the value ensemble, and the replayed actions ``[H, B, A]``."""
         return self._random_pair(), batch.actions
 
     def policy_loss(
-        self, latents: Tensor, inputs: tuple[Members, Tensor], mask: Tensor | None = None
+        self, latents: Tensor, inputs: tuple[EnsembleMembers, Tensor], mask: Tensor | None = None
     ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """Loss of the policy prior on latents ``[H + 1, B, Z]``, values at t = 0 ``[B]``, and metrics.
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from dream_agents.models.kernels import group_softmax, linear, mish
 
 #: which networks of an ensemble: whole numbers, or tensors ``[1]`` that stay on their device
-Members = Sequence[int | Tensor]
+EnsembleMembers = Sequence[int | Tensor]
 
 
 class SimNorm(nn.Module):
@@ -185,7 +185,7 @@ class ValueEnsemble(nn.Sequential):
         """First, hidden and last layer."""
         return cast("tuple[EnsembleLinear, ...]", tuple(self))
 
-    def forward(self, input: Tensor, members: Members | None = None) -> Tensor:
+    def forward(self, input: Tensor, members: EnsembleMembers | None = None) -> Tensor:
         """Logits ``[M, ..., num_bins]`` of the chosen members, without dropout, or of all."""
         rows = input.reshape(-1, input.shape[-1])
         if members is not None:

@@ -22,7 +22,7 @@ from dream_agents.models.heads import (
     symlog_to_hold,
 )
 from dream_agents.models.layers import (
-    Members,
+    EnsembleMembers,
     NormedLinear,
     SimNorm,
     ValueEnsemble,
@@ -189,15 +189,19 @@ class ImplicitWorldModel(WorldModel):
         assert action is not None, "Q-functions take an action"
         return join(z, action)
 
-    def value_logits(self, z: Tensor, action: Tensor | None, members: Members | None = None) -> Tensor:
+    def value_logits(
+        self, z: Tensor, action: Tensor | None, members: EnsembleMembers | None = None
+    ) -> Tensor:
         """Two-hot logits ``[M, ..., bins]`` of the online values."""
         return self.value_heads(self._value_input(z, action), members)
 
-    def values(self, z: Tensor, action: Tensor | None, members: Members | None = None) -> Tensor:
+    def values(self, z: Tensor, action: Tensor | None, members: EnsembleMembers | None = None) -> Tensor:
         """Q_m(z, a) or V_m(z), in return units."""
         return self.two_hot.decode(self.value_logits(z, action, members))
 
-    def target_values(self, z: Tensor, action: Tensor | None, members: Members | None = None) -> Tensor:
+    def target_values(
+        self, z: Tensor, action: Tensor | None, members: EnsembleMembers | None = None
+    ) -> Tensor:
         """What the target networks predict, ``[M, ...]``."""
         return self.two_hot.decode(self.target_value_heads(self._value_input(z, action), members))
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from dream_agents.models.base import WorldModel
 from dream_agents.models.kernels import is_tracing
-from dream_agents.planners.base import Described, Memory, Plan, check_kinds, check_positive, normal
+from dream_agents.planners.base import Described, Memory, Plan, check_kinds, check_positive, normal, take
 from dream_agents.planners.objective import planning_objective
 
 #: range of the spread of candidates, as noise on the executed action and for a policy that imitates plans
@@ -190,9 +190,9 @@ class AdaptivePlanner:
     def search(self, model: WorldModel, z: Tensor, candidates: Candidates, direction: Tensor) -> Candidates:
         """Move each candidate by the step after which its predicted return is largest, if that is more than before."""
         batch, count = candidates.value.shape
-        steps = direction.new_tensor(self.steps).view(-1, 1, 1)  # [S, 1, 1]
-        moved = (candidates.actions.unsqueeze(2) + steps * direction.unsqueeze(2)).clamp(-1, 1)
-        moved = moved.flatten(2, 3)  # [L, B, S * N, A]
+        # Not by a tensor of steps: a CUDA graph can't wait for one to be copied to the device.
+        changes = torch.stack([step * direction for step in self.steps], 2)  # [L, B, S, N, A]
+        moved = (candidates.actions.unsqueeze(2) + changes).clamp(-1, 1).flatten(2, 3)  # [L, B, S * N, A]
         actions = torch.cat((candidates.actions, moved), 2)
         values = torch.cat((candidates.value, self.value(model, z, moved)), 1)  # [B, (1 + S) * N]
         value, step = values.view(batch, -1, count).max(1)  # [B, N]
@@ -240,8 +240,11 @@ class AdaptivePlanner:
         return Plan(action, {"plan": plan}, centre, std, value, Described(describe))
 
     def weights(self, value: Tensor) -> Tensor:
-        """Weights ``[B, N]`` of candidates from their predicted returns; a temperature of 0 counts as 0.3 here."""
-        scale = (self.temperature or 0.3) * value.std(1, keepdim=True, correction=0).clamp_min(1e-9)
+        """Weights ``[B, N]`` of candidates from their predicted returns, 0 where these are not numbers.
+
+        A temperature of 0 counts as 0.3 here.
+        """
+        scale = (self.temperature or 0.3) * deviation_of_numbers(value).clamp_min(1e-9)
         return torch.softmax((value - value.amax(1, keepdim=True)) / scale, 1)
 
 
@@ -274,12 +277,15 @@ def worst_if_not_a_number(value: Tensor) -> Tensor:
     return value.nan_to_num(smallest, smallest, smallest)
 
 
+def deviation_of_numbers(value: Tensor) -> Tensor:
+    """Standard deviation ``[B, 1]`` of predicted returns ``[B, N]``, but for those that are not numbers."""
+    numbers = value > torch.finfo(value.dtype).min
+    share = numbers.to(value.dtype).mean(1, keepdim=True).clamp_min(1e-9)
+    mean = (value * numbers).mean(1, keepdim=True) / share
+    return torch.where(numbers, value, mean).std(1, keepdim=True, correction=0) / share.sqrt()
+
+
 def normalized(gradient: Tensor) -> Tensor:
     """A gradient ``[L, B, N, A]`` whose largest component is 1, candidate by candidate; 0 where there is none."""
     gradient = gradient.nan_to_num(0.0, 0.0, 0.0)
     return gradient / gradient.abs().amax((0, 3), keepdim=True).clamp_min(_SMALLEST_GRADIENT)
-
-
-def take(actions: Tensor, index: Tensor) -> Tensor:
-    """Candidates ``[L, B, K, A]`` of ``actions [L, B, N, A]`` by number ``[B, K]``."""
-    return actions.gather(2, index[None, :, :, None].expand(len(actions), -1, -1, actions.shape[-1]))

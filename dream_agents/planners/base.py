@@ -102,9 +102,25 @@ class Planner(Protocol):
         ...
 
 
+def clocked(planner: Planner) -> str | None:
+    """Why a planner's decision is no fixed list of operations, and what to set, if a clock ends its iterations."""
+    budget = getattr(planner, "budget_ms", None)
+    if budget is None:
+        return None
+    return (
+        f"{type(planner).__name__}(budget_ms={budget}) iterates as long as a clock allows; set budget_ms=None, and "
+        "iterations"
+    )
+
+
 def normal(like: Tensor, generator: torch.Generator | None, *shape: int) -> Tensor:
     """Standard normal numbers of this shape, with the device and the precision of ``like``."""
     return torch.randn(shape, generator=generator, dtype=like.dtype, device=like.device)
+
+
+def take(actions: Tensor, index: Tensor) -> Tensor:
+    """Candidates ``[L, B, K, A]`` of ``actions [L, B, N, A]`` by number ``[B, K]``."""
+    return actions.gather(2, index[None, :, :, None].expand(len(actions), -1, -1, actions.shape[-1]))
 
 
 def explore(action: Tensor, std: float, generator: torch.Generator | None) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from dream_agents.models.base import WorldModel
-from dream_agents.planners.base import Memory, Plan, check_kinds, check_positive, explore
+from dream_agents.planners.base import Memory, Plan, check_kinds, check_positive, explore, normal, take
 from dream_agents.planners.objective import planning_objective, roll_out_policy, sum_of_rewards
 
 
@@ -79,13 +79,11 @@ class CEMPlanner:
         std = torch.ones_like(mean)
         sampled = (length, batch, self.samples - self.policy_samples, model.action_dim)
         for _ in range(self.iterations):
-            noise = torch.randn(sampled, generator=generator, dtype=z.dtype, device=z.device)
-            candidates = torch.addcmul(mean, noise, std).clamp_(-1, 1)
+            candidates = torch.addcmul(mean, normal(z, generator, *sampled), std).clamp_(-1, 1)
             scores = torch.cat((policy_scores, self.score(model, z, candidates)), 1)  # [B, N]
             candidates = torch.cat((policy_actions, candidates), 2)
             top, index = scores.topk(self.elites, dim=1)  # [B, K]
-            gather = index[None, :, :, None].expand(length, -1, -1, model.action_dim)
-            std, mean = torch.std_mean(candidates.gather(2, gather), 2, keepdim=True)  # [H, B, 1, A]
+            std, mean = torch.std_mean(take(candidates, index), 2, keepdim=True)  # [H, B, 1, A]
         first, first_std = mean[0, :, 0], std[0, :, 0]  # [B, A]
         action = first if deterministic else explore(first, self.exploration_std, generator)
         info = {"value": top.mean(1), "value_best": top[:, 0], "std": first_std.mean(1)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import ClassVar
@@ -11,14 +12,11 @@ from torch import Tensor
 
 from dream_agents.models.base import WorldModel
 from dream_agents.models.kernels import is_tracing
-from dream_agents.planners.base import Memory, Plan, check_kinds, check_positive
+from dream_agents.planners.base import Memory, Plan, check_kinds, check_positive, normal, take
 from dream_agents.planners.objective import planning_objective, roll_out_policy
 
 #: sequences that are scored at once on a CPU; more of them leave its cache, and take four times as long each
 _ROWS_IN_CACHE = 2048
-
-#: which members of the value ensemble count
-Members = list[int] | Tensor
 
 
 @dataclass
@@ -85,9 +83,9 @@ class MPPIPlanner:
         generator: torch.Generator | None = None,
     ) -> Plan:
         """Refine a Gaussian over action sequences and draw one of its elites."""
-        batch, device = len(z), z.device
-        drawn = torch.randperm(model.num_values, generator=generator, device=device)[:2]
-        members: Members = drawn if is_tracing() else drawn.tolist()  # of a list, only these are evaluated
+        batch = len(z)
+        drawn = torch.randperm(model.num_values, generator=generator, device=z.device)[:2]
+        members = drawn if is_tracing() else drawn.tolist()  # of a list, only these are evaluated
         # The policy's roll-outs stay the same over the iterations, so they are scored once.
         policy_actions = z.new_zeros(self.horizon, batch, 0, model.action_dim)  # [H, B, P, A]
         policy_scores = z.new_zeros(batch, 0)
@@ -102,25 +100,24 @@ class MPPIPlanner:
         iterations = self.iterations or (6 if model.action_dim < 20 else 8)
         sampled = (self.horizon, batch, self.samples - self.policy_samples, model.action_dim)
         for _ in range(iterations):
-            noise = torch.randn(sampled, generator=generator, device=device)
+            noise = normal(z, generator, *sampled)
             candidates = torch.addcmul(mean.unsqueeze(2), noise, std.unsqueeze(2)).clamp_(-1, 1)
             scores = torch.cat(
                 (policy_scores, self.score(model, z, candidates, members, generator)), 1
             )  # [B, N]
             candidates = torch.cat((policy_actions, candidates), 2)
             top, index = scores.topk(self.elites, dim=1)  # [B, E]
-            gather = index[None, :, :, None].expand(self.horizon, -1, -1, model.action_dim)
-            elites = candidates.gather(2, gather)  # [H, B, E, A]
+            elites = take(candidates, index)  # [H, B, E, A]
             weights = torch.softmax(self.temperature * top, 1)  # [B, E]
-            with torch.autocast(device.type, enabled=False):  # actions keep their digits
+            with torch.autocast(z.device.type, enabled=False):  # actions keep their digits
                 mean = torch.einsum("be,hbea->hba", weights, elites)
                 variance = torch.einsum("be,hbea->hba", weights, (elites - mean.unsqueeze(2)).square())
             std = variance.sqrt().clamp(self.min_std, self.max_std)
         chosen = torch.multinomial(weights, 1, generator=generator)  # [B, 1]
-        first = elites[0].gather(1, chosen[:, :, None].expand(-1, -1, model.action_dim)).squeeze(1)  # [B, A]
+        first = take(elites[:1], chosen)[0, :, 0]  # [B, A]
         action = first
         if not deterministic:
-            noise = torch.randn(first.shape, generator=generator, device=device)
+            noise = normal(z, generator, *first.shape)
             action = torch.addcmul(first, noise, std[0]).clamp(-1, 1)
         value = (weights * top).sum(1)
         info = {"value": value, "value_best": top[:, 0], "std": std[0].mean(1)}
@@ -133,7 +130,7 @@ class MPPIPlanner:
         model: WorldModel,
         z: Tensor,
         actions: Tensor,
-        members: Members,
+        members: Sequence[int] | Tensor,
         generator: torch.Generator | None,
     ) -> Tensor:
         """Predicted returns ``[B, N]`` of ``actions [H, B, N, A]`` from ``z [B, Z]``; 0 where they are not numbers."""
@@ -146,7 +143,7 @@ class MPPIPlanner:
         model: WorldModel,
         z: Tensor,
         actions: Tensor,
-        members: Members,
+        members: Sequence[int] | Tensor,
         generator: torch.Generator | None,
     ) -> Tensor:
         with self._precision(z):

@@ -28,6 +28,7 @@ from dream_agents.agents.checkpoint import (
     save_checkpoint,
     verify_checkpoint,
 )
+from dream_agents.agents.training_state import set_training_state, training_state
 from dream_agents.wrappers import make_vec_env
 
 
@@ -248,6 +249,25 @@ def statistics(env):
     return [
         np.array([rms.mean, rms.var, np.full_like(rms.var, rms.count)]) for rms in (env.obs_rms, env.ret_rms)
     ]
+
+
+def test_random_numbers_of_a_cuda_device_go_on(make_dream, monkeypatch):
+    """Dropout, and all that SAC draws, come from the device's global generator."""
+    agent, given, state = make_dream().learn(20), [], torch.arange(16, dtype=torch.uint8)
+    assert training_state(agent)["cuda_rng"] is None
+    monkeypatch.setattr(torch.cuda, "get_rng_state", lambda device: state)
+    monkeypatch.setattr(torch.cuda, "set_rng_state", lambda *args: given.append(args))
+    on_cpu, cuda = agent.device, torch.device("cuda")
+    agent.device = cuda
+    saved = training_state(agent)
+    agent.generators = {}
+    set_training_state(agent, saved)
+    assert given == [(state, cuda)]
+    del saved["cuda_rng"]  # as earlier versions wrote it
+    set_training_state(agent, saved)
+    agent.device = on_cpu
+    set_training_state(agent, saved | {"cuda_rng": state})
+    assert len(given) == 1
 
 
 def test_normalisation_goes_on(make_dream, tmp_path):

@@ -1,6 +1,8 @@
 """SAC+AE on images: what its networks share, what each loss changes, and that it saves and loads."""
 
 import inspect
+import signal
+from contextlib import nullcontext
 
 import gymnasium as gym
 import numpy as np
@@ -12,7 +14,9 @@ from stable_baselines3.common.logger import configure
 
 from dream_agents import SACAE
 from dream_agents.agents.sac_ae_policy import PixelDecoder, PixelLatent, five_bits, reconstruction_loss
+from dream_agents.evaluation.training_log import TrainingLog
 from dream_agents.replay import SequenceBatch
+from dream_agents.runs import RunSettings
 
 from .plain_sac import PlainSACAE
 
@@ -173,23 +177,48 @@ class TestSeedUpdates:
         resumed.learn(5, reset_num_timesteps=False)
         assert resumed._n_updates == done + 5
 
-    def test_a_callback_may_stop_among_them_and_the_rest_follows(self, tmp_path):
+    @pytest.mark.parametrize("interrupts", [True, False], ids=["Ctrl-C", "False"])
+    def test_a_callback_may_stop_among_them_and_the_rest_comes_first(self, tmp_path, interrupts):
         class Stop(BaseCallback):
             def _on_step(self):
                 return True
 
             def _on_rollout_start(self):
-                if self.model._n_updates == 4:
+                if self.model._n_updates == 4 and interrupts:
                     raise KeyboardInterrupt
+                return self.model._n_updates != 4
 
         model = make(learning_starts=10)
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(KeyboardInterrupt) if interrupts else nullcontext():
             model.learn(20, Stop())
-        assert (model.num_timesteps, model._n_updates) == (11, 4)
+        assert (model.num_timesteps, model._n_updates, model.updates_left) == (11, 4, 6)
         model.save_checkpoint(tmp_path)
         resumed = SACAE.load_checkpoint(tmp_path, gym.wrappers.TimeLimit(Dot(), 10), device="cpu")
-        resumed.learn(3, reset_num_timesteps=False)
-        assert resumed._n_updates == 10 + 2, "the seed updates, and one for each further decision"
+        seen = []
+        resumed.learn(3, lambda *_: seen.append(resumed._n_updates) is None, reset_num_timesteps=False)
+        assert seen == [10, 11, 12]
+        assert resumed._n_updates == 10 + 3, "the seed updates, and one for each further decision"
+
+    def test_ctrl_c_waits_for_the_end_of_an_update(self):
+        model, finished = make(learning_starts=6), []
+        critic, autoencoder = model._update_critic, model._update_autoencoder
+        model._update_critic = lambda *args: (signal.raise_signal(signal.SIGINT), critic(*args))[1]
+        model._update_autoencoder = lambda obs: (finished.append(obs), autoencoder(obs))[1]
+        with pytest.raises(KeyboardInterrupt):
+            model.learn(10)
+        assert len(finished) == model._n_updates == 1
+
+    def test_evaluations_wait_for_them(self, tmp_path, monkeypatch):
+        model, points = make(learning_starts=6), []
+        log = TrainingLog(tmp_path, RunSettings("Dot", eval_every=7))
+
+        def evaluate():
+            points.append((model.num_timesteps, model._n_updates))
+            log._evaluated = model.num_timesteps
+
+        monkeypatch.setattr(log, "_evaluate", evaluate)
+        model.learn(14, log)
+        assert points == [(7, 6), (14, 6 + 7)]
 
 
 def plain_copy(model):
@@ -292,6 +321,15 @@ def test_saves_loads_and_goes_on(tmp_path):
     assert torch.equal(drawn, expected)
     resumed.learn(10, reset_num_timesteps=False)
     assert resumed.num_timesteps == 50
+
+
+def test_memory_efficient_buffer():
+    """Frames are stored once in any case, so the option changes nothing."""
+    sizes = [
+        make(optimize_memory_usage=option).learn(25).learn(25).replay_buffer.size()
+        for option in (False, True)
+    ]
+    assert sizes[0] == sizes[1] >= 50
 
 
 @pytest.mark.parametrize("options", [{"preset": "paper"}, {"n_steps": 3}, {"use_sde": True}], ids=str)

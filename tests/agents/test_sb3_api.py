@@ -142,11 +142,15 @@ class TestLearn:
         assert abs(batch.rewards).max() <= 10
         assert batch.rewards.dtype == torch.float32
 
-    def test_memory_efficient_buffer(self, make_dream):
+    def test_memory_efficient_buffer(self, make_dream, tmp_path):
         """Observations are stored once in any case, so the option changes nothing."""
         agent = make_dream(optimize_memory_usage=True).learn(25)
         agent.learn(25)
         assert agent.replay_buffer.size() == 50
+        agent.save(tmp_path / "agent")
+        loaded = DreamMPC.load(tmp_path / "agent", "Pendulum-v1", device="cpu", optimize_memory_usage=True)
+        loaded.learn(25).learn(25)
+        assert loaded.replay_buffer.size() == 50
 
     @pytest.mark.parametrize("learning_starts", [0, 2])
     def test_learning_may_start_at_once(self, make_dream, learning_starts):

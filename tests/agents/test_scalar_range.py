@@ -58,6 +58,11 @@ def test_returns(make):
     assert message.startswith("the discounted return of ")
 
 
+def test_returns_end_where_episodes_do_without_saying_so(make):
+    agent = make(Pays(3000.0), gamma=0.99)
+    assert [told(agent, 5) for _ in range(4)] == [[]] * 4  # ten rewards are beyond 22,025, five are not
+
+
 @pytest.mark.parametrize("reward", [1.0, -16.0, 900.0])
 def test_ordinary_ones_are_quiet(make, reward):
     assert told(make(Pays(reward))) == []

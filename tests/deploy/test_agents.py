@@ -113,6 +113,8 @@ def test_images_are_taken_with_channels_at_either_end_for_several_environments(t
     agent = TDMPC2(gym.wrappers.TimeLimit(Camera(), 20), obs_type="pixels", planner="policy", **TINY)
     exported = agent.export(tmp_path / "a", n_envs=2, observations=6)
     assert exported.largest_difference < 1e-4
+    ((seed, _),) = agent.env.env_method("episode_seeding_state")
+    assert seed == COMMON["seed"], "its own environment goes on with its own episodes"
     images = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), np.uint8)
     expected, _ = agent.predict(images, deterministic=True)
     controller = Controller(exported.path)

@@ -109,6 +109,14 @@ class TestCompiled:
         compiled.predict(observations(N_ENVS), deterministic=True)
         assert calls == [N_ENVS]
 
+    def test_iterations_are_compiled_as_many_as_there_may_be(self, plain, observations, monkeypatch):
+        plain.planner = make_planner("adaptive", iterations=2, horizon=1, samples=1, steps=(0.1,))
+        expected = decide(plain, observations, decisions=3)
+        plain.compile_planner(N_ENVS)
+        calls = compiled_calls(plain, monkeypatch)
+        assert_same(decide(plain, observations, decisions=3), expected)
+        assert calls == [N_ENVS] * 3
+
     def test_it_is_not_saved(self, compiled, plain, observations, tmp_path):
         compiled.save(tmp_path / "agent")
         for agent in (DreamMPC.load(tmp_path / "agent", device="cpu"), copy.deepcopy(compiled.policy)):
@@ -140,6 +148,11 @@ class TestRefused:
     def test_autograd(self, plain):
         plain.planner = make_planner(WithAutograd())
         with pytest.raises(ValueError, match=r"WithAutograd.*uses_autograd"):
+            plain.compile_planner()
+
+    def test_a_clock(self, plain):
+        plain.planner = make_planner("adaptive", budget_ms=5)
+        with pytest.raises(ValueError, match=r"AdaptivePlanner\(budget_ms=5\).*set budget_ms=None"):
             plain.compile_planner()
 
     def test_no_environments(self, plain):

@@ -10,11 +10,13 @@ import torch
 
 from dream_agents import DreamMPC, make_planner
 from dream_agents.fast import decider as module
+from dream_agents.fast.accelerate import fast_model
 from dream_agents.fast.decider import FastDecider
 from dream_agents.fast.graphed import FixedDecision
 from dream_agents.models.tdmpc import TDMPCSize
 from dream_agents.planners import Plan
-from dream_agents.planners.decision import Decider
+from dream_agents.planners.adaptive import AdaptivePlanner
+from dream_agents.planners.decision import Decider, initial_memory
 from dream_agents.planners.dream import DreamPlanner
 
 OBS, ACTIONS, N_ENVS = 7, 3, 2
@@ -124,6 +126,48 @@ class TestPacking:
         assert FastDecider(agent.world_model).fast_model() is agent.world_model
 
 
+class TestOwn:
+    """What somebody puts into a model or a planner is called, also after decisions without it."""
+
+    def act(self, model, planner):
+        memory = initial_memory(model, planner, N_ENVS)
+        starts, generator = torch.ones(N_ENVS, dtype=torch.bool), torch.Generator().manual_seed(0)
+        return self.decider.act(torch.ones(N_ENVS, OBS), memory, starts, planner, True, generator)[0]
+
+    @pytest.fixture(autouse=True)
+    def decided(self, model):
+        self.decider = FastDecider(model)
+        return [self.act(model, DreamPlanner()) for _ in range(3)]
+
+    def test_methods_of_a_model(self, model, decided):
+        called = []
+        model.reward = lambda *args: (called.append(args), type(model).reward(model, *args))[1]
+        assert_same([self.act(model, DreamPlanner())], decided[:1])
+        assert called
+        assert fast_model(model) is model
+        del model.reward
+        assert fast_model(model) is not model
+
+    def test_forward_hooks(self, model, decided):
+        seen = []
+        handle = model.encoder.register_forward_hook(lambda *args: seen.append(args))
+        assert_same([self.act(model, DreamPlanner())], decided[:1])
+        assert len(seen) == 1
+        handle.remove()
+        self.act(model, DreamPlanner())
+        assert len(seen) == 1
+
+    @pytest.mark.parametrize(
+        ("kind_of_planner", "method"), [(DreamPlanner, "propose"), (AdaptivePlanner, "direction")]
+    )
+    def test_methods_of_a_planner(self, model, kind_of_planner, method):
+        planner, called = kind_of_planner(), []
+        own = getattr(planner, method)
+        setattr(planner, method, lambda *args: (called.append(args), own(*args))[1])
+        self.act(model, planner)
+        assert called
+
+
 # ------------------------------------------------------------------------ the door
 
 
@@ -167,7 +211,7 @@ class TestDecider:
         assert isinstance(agent.policy.decider, FastDecider)
         assert agent.policy.decider is agent.policy.decider
 
-    @pytest.mark.parametrize("planner", ["dream", "policy+grad", "mppi", "policy"])
+    @pytest.mark.parametrize("planner", ["dream", "adaptive", "policy+grad", "mppi", "policy"])
     @pytest.mark.parametrize("deterministic", [True, False])
     def test_decides_as_the_plain_one(self, agent, observations, planner, deterministic):
         agent.planner = planner
@@ -304,6 +348,10 @@ class TestGraphs:
         assert Refused.tries == 1
         with pytest.warns(UserWarning, match="DreamPlanner plans without"):
             [self.ask(decider, DREAM) for _ in range(3)]
+
+    def test_a_clock_can_not_be_captured(self, decider):
+        planner = make_planner("adaptive", budget_ms=5)
+        assert [self.ask(decider, planner) for _ in range(4)] == [None] * 4
 
     def test_a_few_are_kept(self, decider, monkeypatch):
         monkeypatch.setattr(module, "_MOST_GRAPHS", 2)

@@ -50,7 +50,7 @@ class ByFixed(Decider):
         return self.decision(obs, memory, episode_start, generator)
 
 
-@pytest.mark.parametrize("planner", ["dream", "mppi", "policy"])
+@pytest.mark.parametrize("planner", ["dream", "adaptive", "mppi", "policy"])
 @pytest.mark.parametrize("deterministic", [True, False])
 def test_fixed_tensors_give_the_same_decisions(agent, observations, planner, deterministic):
     agent.planner = planner
@@ -113,7 +113,7 @@ class TestOnCuda:
     def agent(self, saved):
         return DreamMPC.load(saved, device="cuda")
 
-    @pytest.mark.parametrize("planner", ["dream", "policy"])
+    @pytest.mark.parametrize("planner", ["dream", "adaptive", "policy"])
     @pytest.mark.parametrize("deterministic", [True, False])
     def test_graph_gives_the_same_decisions(self, agent, observations, planner, deterministic):
         agent.planner = planner
@@ -138,7 +138,7 @@ class TestOnCuda:
         for ours, theirs in zip(actual, decide(agent, observations, decisions=8), strict=True):
             np.testing.assert_allclose(ours, theirs, atol=1e-4)
 
-    @pytest.mark.parametrize("planner", ["dream", "policy"])
+    @pytest.mark.parametrize("planner", ["dream", "adaptive", "policy"])
     def test_evaluation_finds_what_it_finds_without_graphs(self, agent, planner, monkeypatch):
         with warnings.catch_warnings(record=True):
             warnings.simplefilter("always")

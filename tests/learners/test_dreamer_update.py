@@ -172,12 +172,19 @@ def test_update_changes_every_network_and_remembers_latents(latent, obs_shape):
 
 
 @pytest.mark.parametrize("latent", BACKBONES)
-def test_imagination_starts_from_every_state_and_stays_within_bounds(latent):
-    learner = make_learner(latent)
-    z = torch.randn(5, learner.world_model.latent_dim)
+def test_imagination_starts_from_every_state_and_acts_within_bounds(latent, monkeypatch):
+    learner, taken = make_learner(latent), []
+    rssm, noise = learner.world_model.rssm, torch.randn
+    imagine = rssm.imagine
+    monkeypatch.setattr(
+        rssm, "imagine", lambda z, action, *rest: (taken.append(action), imagine(z, action, *rest))[1]
+    )
+    monkeypatch.setattr(torch, "randn", lambda *size, **options: 50 * noise(*size, **options))
+    z = noise(5, learner.world_model.latent_dim)
     states, actions = learner.imagine(z)
     assert states.shape == (5, 5, learner.world_model.latent_dim) and actions.shape == (4, 5, 2)
     assert torch.equal(states[0], z)
+    assert torch.stack(taken).abs().max() == 1
 
 
 def test_context_matters_and_stops_at_the_start_of_an_episode():
@@ -219,3 +226,13 @@ def test_actor_through_the_dynamics(normalize):
 def test_imagine_last_that_is_longer_than_a_sequence_is_refused():
     with pytest.raises(ValueError, match="imagine_last=8 must be from 0 to sequence_length=7"):
         DreamerConfig(sequence_length=7, imagine_last=8)
+
+
+@pytest.mark.parametrize("option", ["imagine_last", "sequence_length"])
+def test_one_step_has_no_replayed_reward(option):
+    with pytest.raises(ValueError, match=rf"^{option}=1: .*at least 2, or replay_value_coef=0"):
+        DreamerConfig(**{option: 1})
+    options = {"sequence_length": LENGTH, option: 1, "replay_value_coef": 0.0}
+    if option == "imagine_last":
+        make_learner(**options).update(make_batch())
+    assert getattr(DreamerConfig(**options), option) == 1

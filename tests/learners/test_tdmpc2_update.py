@@ -1,5 +1,6 @@
 """One update of TD-MPC2's learner against a plain float64 implementation of its equations."""
 
+import dataclasses
 import math
 from copy import deepcopy
 
@@ -428,6 +429,16 @@ class TestEnsembleOnACPU:
                     torch.testing.assert_close(
                         other.grad.cpu(), one.grad, rtol=1e-2, atol=2e-3 * largest, msg=name
                     )
+
+
+@pytest.mark.parametrize("on_device", [False, True])
+def test_a_single_value_is_the_pair(on_device):
+    """As members are drawn on a CPU, and on a device that nothing may wait for."""
+    model = TDMPCWorldModel((OBS,), A, dataclasses.replace(SIZE, num_values=1))
+    learner = make_learner(model)
+    learner.on_device = on_device
+    assert [int(member) for member in learner._random_pair()] == [0]
+    assert torch.isfinite(learner.update(make_batch())["train/loss"])
 
 
 class TestConfig:

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from dream_agents import make_planner
-from dream_agents.planners.adaptive import AdaptivePlanner, Candidates
+from dream_agents.planners.adaptive import AdaptivePlanner, Candidates, worst_if_not_a_number
 
 
 def plain_return(model, z, actions, horizon):
@@ -176,13 +176,23 @@ class TestChoice:
         decision = AdaptivePlanner(exploration_std=std).choose(candidates, candidates, 1, False, generator)
         assert decision.action.std(0).tolist() == pytest.approx([expected] * 2, rel=0.1)
 
-    def test_predictions_that_are_not_numbers_are_not_chosen(self, make_model):
+    @pytest.mark.parametrize("temperature", [0.0, 0.3])
+    def test_predictions_that_are_not_numbers_are_not_chosen(self, make_model, temperature):
         model = make_model("V")
         reward = model.reward
         model.reward = lambda z, a, next_z=None: reward(z, a) * torch.where(a[..., 0] > 0.5, torch.nan, 1.0)
-        decision = plan(AdaptivePlanner(samples=300, steps=(1e-3,)), model, torch.zeros(8, 2))
+        planner = AdaptivePlanner(samples=300, steps=(1e-3,), temperature=temperature)
+        decision = plan(planner, model, torch.zeros(8, 2))
         assert torch.isfinite(decision.action).all() and torch.isfinite(decision.value).all()
         assert (decision.action[:, 0] <= 0.5).all()
+
+    def test_and_leave_the_weights_of_the_others_as_they_are(self):
+        planner = AdaptivePlanner(temperature=0.3)
+        values = torch.tensor([[0.0, 1.0, 3.0, torch.nan, -torch.inf]])
+        expected = torch.cat((planner.weights(values[:, :3]), torch.zeros(1, 2)), 1)
+        torch.testing.assert_close(planner.weights(worst_if_not_a_number(values)), expected)
+        nothing = worst_if_not_a_number(torch.full((1, 4), torch.nan))
+        torch.testing.assert_close(planner.weights(nothing), torch.full((1, 4), 0.25))
 
 
 @pytest.mark.parametrize(

@@ -237,6 +237,12 @@ def test_dreaming_in_bfloat16_is_close_and_leaves_the_gaussian_exact():
     assert not torch.is_autocast_enabled("cpu")
 
 
+def test_sequences_have_the_models_precision(make_model):
+    planner = MPPIPlanner(samples=20, policy_samples=0, elites=5)
+    decision = plan(planner, make_model("V").double(), torch.zeros(1, 2, dtype=torch.float64))
+    assert decision.action.dtype == decision.memory["mean"].dtype == torch.float64
+
+
 def test_unknown_precision():
     with pytest.raises(ValueError, match=r"autocast='float16'\) is not known; use \"bfloat16\" or None"):
         MPPIPlanner(autocast="float16")
