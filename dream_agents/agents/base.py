@@ -165,6 +165,8 @@ class WorldModelAgent(DecidingAgent):
             learning_starts=learning_starts,
             tau=tau,
             gamma=gamma,
+            buffer_size=buffer_size,
+            seed=seed,
         )
         obs_type = implied_obs_type(policy, env, obs_type)
         self.task = self._make_task(env, backbone, obs_type, env_kwargs, n_envs, vec_env_cls, not_finite)

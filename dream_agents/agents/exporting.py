@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import platform
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -62,6 +63,8 @@ class ExportingAgent(OffPolicyAlgorithm):
             >>> from dream_agents.deploy import Controller
             >>> action = Controller("walker/controller.onnx").act(observation)
 
+        Where the agent learned in a ``VecNormalize``, its statistics are left out, with a warning.
+
         The file holds it all, from the environment's observation to an action in its units: a pure function, of which
         memory and random numbers are inputs. It is compared with ``predict`` before it is kept.
 
@@ -89,6 +92,12 @@ class ExportingAgent(OffPolicyAlgorithm):
         file = target(path, format)
         if n_envs < 1 or observations < 1:
             raise ValueError(f"n_envs={n_envs}, observations={observations}: at least 1 of each is needed")
+        if self._vec_normalize_env is not None and self._vec_normalize_env.norm_obs:
+            warnings.warn(
+                "the agent learned on observations that VecNormalize brought to another scale, which the file does not: "
+                "give its Controller what VecNormalize.normalize_obs gives, or learn without VecNormalize",
+                stacklevel=2,
+            )
         with self._planning_by(planner):
             actor = self._exported_actor(deterministic)
             with self._episodes(env) as episodes:

@@ -172,11 +172,13 @@ class WorldModelPolicy(BasePolicy):
         :param episode_start: bool ``[n_envs]``, where true the state is ignored
         :param deterministic: leave out exploration noise
         :return: actions in the action space, and the new state
-        :raises ValueError: for what is no observation of the environment, and numbers that are not finite
+        :raises ValueError: for what is no observation of the environment, numbers that are not finite, and too many
+            or too few in ``episode_start``
         """
         batch, vectorized = self.encoding.batch(observation)
         check_finite(batch)
         obs = self._on_device(batch)
+        episode_start = _starts(episode_start, len(obs))
         memory = self.initial_memory(self.planner, len(obs))
         device = obs.device
         generator = self.generator_for(state, episode_start, deterministic)
@@ -186,7 +188,7 @@ class WorldModelPolicy(BasePolicy):
             memory = {
                 k: self._as_memory(k, v, old) for (k, old), v in zip(memory.items(), state, strict=True)
             }
-            given = np.zeros(len(obs), bool) if episode_start is None else np.asarray(episode_start, bool)
+            given = np.zeros(len(obs), bool) if episode_start is None else episode_start
             starts = torch.as_tensor(given, device=device)
         training = self.training
         if training:
@@ -210,7 +212,7 @@ class WorldModelPolicy(BasePolicy):
             return generator.manual_seed(int(torch.randint(2**62, ()).item()))
         decisions = np.zeros(1, np.int64) if state is None else np.asarray(state[-1])
         if episode_start is not None:
-            decisions = np.where(np.asarray(episode_start, bool), 0, decisions)
+            decisions = np.where(episode_start, 0, decisions)
         return generator.manual_seed(self.seed + int(decisions.sum()))
 
     def _as_memory(self, name: str, value: np.ndarray, expected: torch.Tensor) -> torch.Tensor:
@@ -243,3 +245,16 @@ class WorldModelPolicy(BasePolicy):
 
 def _as_array(observation: torch.Tensor | np.ndarray) -> np.ndarray:
     return observation.cpu().numpy() if isinstance(observation, torch.Tensor) else observation
+
+
+def _starts(given: Any, count: int) -> np.ndarray | None:
+    """Which of ``count`` environments begin an episode, as :meth:`WorldModelPolicy.predict` is told; one may be a bool.
+
+    :raises ValueError: for another number of them
+    """
+    if given is None:
+        return None
+    starts = np.atleast_1d(np.asarray(given, bool))
+    if starts.shape != (count,):
+        raise ValueError(f"episode_start has shape {starts.shape}, and there are {count} observations")
+    return starts

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any, TypeVar
 
 import gymnasium as gym
@@ -285,23 +285,36 @@ def check_numbers(
     learning_starts: int | None = None,
     tau: float | None = None,
     gamma: float | None = None,
+    buffer_size: int | None = None,
+    seed: int | None = None,
 ) -> None:
     """Raise a ValueError that names the option and its range unless each number that is given makes sense."""
     every = train_freq[0] if isinstance(train_freq, tuple | list) and train_freq else train_freq
     rate = None if callable(learning_rate) else learning_rate
     numbers = {"n_steps": n_steps, "batch_size": batch_size, "learning_rate": rate, "train_freq": every}
     numbers |= {"learning_starts": learning_starts, "tau": tau, "gamma": gamma}
+    whole = {"batch_size": batch_size, "buffer_size": buffer_size, "seed": seed}
+    numbers |= whole
     for name, value in numbers.items():
         if value is not None and (not isinstance(value, Real) or isinstance(value, bool)):
             form = '; write a number, or e.g. (1, "episode")' if name == "train_freq" else "; write a number"
             raise ValueError(f"{name}={value!r} is a {type(value).__name__}{form}")
+        if name in whole and value is not None and not isinstance(value, Integral):
+            raise ValueError(f"{name}={value!r} must be a whole number; write {name}={int(value)}")
     if n_steps != 1:
         raise ValueError(f"n_steps={n_steps}: the targets of world models have one step; leave n_steps at 1")
-    for name, value in {"batch_size": batch_size, "learning_rate": rate, "train_freq": every}.items():
+    positive = {
+        "batch_size": batch_size,
+        "buffer_size": buffer_size,
+        "learning_rate": rate,
+        "train_freq": every,
+    }
+    for name, value in positive.items():
         if value is not None and value <= 0:
             raise ValueError(f"{name}={value} must be above 0")
     for name, value in {"tau": tau, "gamma": gamma}.items():
         if value is not None and not 0 <= value <= 1:
             raise ValueError(f"{name}={value} must be from 0 to 1")
-    if learning_starts is not None and learning_starts < 0:
-        raise ValueError(f"learning_starts={learning_starts} must be at least 0")
+    for name, value in {"learning_starts": learning_starts, "seed": seed}.items():
+        if value is not None and value < 0:
+            raise ValueError(f"{name}={value} must be at least 0")

@@ -20,7 +20,10 @@ from dream_agents.wrappers.make import EnvLike
 #: keyword arguments that the weights decide
 _FIXED = ("backbone", "model_size", "model_kwargs", "episodic")
 #: keyword arguments that are checked as the constructor checks them
-_NUMBERS = ("n_steps", "batch_size", "learning_rate", "train_freq", "learning_starts", "tau", "gamma")
+_NUMBERS = (
+    *("n_steps", "batch_size", "learning_rate", "train_freq", "learning_starts"),
+    *("tau", "gamma", "buffer_size", "seed"),
+)
 #: attributes that the first decisions after loading make again
 _NOT_SAVED = (
     "_learner",

@@ -82,6 +82,7 @@ class TestKeywords:
             ({"planner_kwargs": {"horizon": 2}}, "without a planner"),
             ({"learner_kwargs": {"depth": 2}}, "has no depth"),
             ({"tau": 5}, "tau=5 must be from 0 to 1"),
+            ({"seed": -1}, "seed=-1 must be at least 0"),
             ({"learning_rate": -1}, "learning_rate=-1 must be above 0"),
             ({"train_freq": (0, "step")}, "train_freq=0 must be above 0"),
             ({"replanner": "mppi"}, "replanner='mppi': .*does not imitate plans"),

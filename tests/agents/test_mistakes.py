@@ -31,6 +31,10 @@ class OldestReset(PendulumEnv):
         ({"learning_starts": [100]}, r"learning_starts=\[100\] is a list"),
         ({"gamma": True}, "gamma=True is a bool"),
         ({"tau": "high"}, "tau='high' is a str"),
+        ({"batch_size": 2.5}, "batch_size=2.5 must be a whole number; write batch_size=2"),
+        ({"buffer_size": 1e4}, "buffer_size=10000.0 must be a whole number; write buffer_size=10000"),
+        ({"buffer_size": 0}, "buffer_size=0 must be above 0"),
+        ({"seed": -1}, "seed=-1 must be at least 0"),
     ],
 )
 def test_what_is_no_number_is_named(options, message):

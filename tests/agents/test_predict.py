@@ -118,6 +118,16 @@ class TestState:
         afresh, _ = trained.predict(observations(1, 9), deterministic=True)
         np.testing.assert_array_equal(restarted, afresh)
 
+    def test_episode_start_of_other_environments(self, trained, observations):
+        _, state = trained.predict(observations(2), deterministic=True)
+        for starts in ([True], np.zeros(3, bool), True):
+            with pytest.raises(ValueError, match=r"episode_start has shape .* and there are 2 observations"):
+                trained.predict(observations(2), state, starts, deterministic=True)
+        alone = observations(1)[0]
+        _, state = trained.predict(alone, deterministic=True)
+        again = trained.predict(alone, state, True, deterministic=True)[0]
+        np.testing.assert_array_equal(again, trained.predict(alone, deterministic=True)[0])
+
     def test_missing_episode_start_means_that_episodes_go_on(self, trained, observations):
         _, state = trained.predict(observations(2), deterministic=True)
         implied, _ = trained.predict(observations(2, 1), state, deterministic=True)

@@ -1,6 +1,7 @@
 import gymnasium as gym
 import numpy as np
 import pytest
+from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from dream_agents import SAC, TDMPC2, DreamerV3, DreamMPC
 from dream_agents.deploy import Controller
@@ -67,6 +68,12 @@ def test_an_agent_that_has_learned_nothing_is_exported(tmp_path):
     agent = TDMPC2("Pendulum-v1", planner="dream", planner_kwargs={"horizon": 1}, **TINY)
     exported = agent.export(tmp_path / "a", observations=6)  # all plans are as good as equal
     assert exported.path.is_file()
+
+
+def test_without_the_statistics_that_observations_were_normalized_by(tmp_path):
+    env = VecNormalize(DummyVecEnv([lambda: gym.make("Pendulum-v1")]))
+    with pytest.warns(UserWarning, match=r"which the file does not: give its Controller what VecNormalize"):
+        TDMPC2(env, **TINY).export(tmp_path / "agent", planner="policy", observations=20)
 
 
 def test_recurrent_memory_goes_from_decision_to_decision(tmp_path):
