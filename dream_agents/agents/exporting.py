@@ -94,7 +94,7 @@ class ExportingAgent(OffPolicyAlgorithm):
             raise ValueError(f"n_envs={n_envs}, observations={observations}: at least 1 of each is needed")
         if self._vec_normalize_env is not None and self._vec_normalize_env.norm_obs:
             warnings.warn(
-                "the agent learned on observations that VecNormalize brought to another scale, which the file does not: "
+                "it learned on observations that VecNormalize brought to another scale, which the file does not: "
                 "give its Controller what VecNormalize.normalize_obs gives, or learn without VecNormalize",
                 stacklevel=2,
             )

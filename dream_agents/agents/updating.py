@@ -105,7 +105,7 @@ class UpdatingAgent(SavedWorldModelAgent):
             assert self.replay_buffer is not None
             warnings.warn(
                 f"{type(self).__name__} can't learn yet: {self.replay_buffer.why_empty()}. There is no update until it "
-                "does. After load(), load_replay_buffer() brings back the old one; if the episodes of this task are all "
+                "does. After load(), load_replay_buffer() brings back the old one; if episodes of this task are all "
                 "shorter, use shorter sequences (learner_kwargs)",
                 stacklevel=2,
             )
