@@ -44,8 +44,8 @@ def main() -> int:
         print("up to date" if same else "docs/results.md differs: run python scripts/docs/results.py")
         return int(not same)
     PAGE.write_text(page)
-    for task, runs in groupby(runs_of_page(), key=lambda run: run["task"]):
-        draw(task, list(runs))
+    for picture, runs in groupby(runs_of_page(), key=lambda run: run.get("picture", run["task"])):
+        draw(picture, list(runs))
     return 0
 
 
@@ -144,12 +144,17 @@ def curve(file: str) -> tuple[list[float], list[float]]:
     return list(frames), means
 
 
-def draw(task: str, runs: list[dict[str, Any]]) -> None:
-    """Draw the curves of a task, and what was published after as many frames."""
+def draw(picture: str, runs: list[dict[str, Any]]) -> None:
+    """Draw the curves of a picture, and what was published after as many frames.
+
+    :raises ValueError: for more runs than there are colours
+    """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6.4, 3.6), layout="constrained", facecolor="white")
     axes = figure.add_subplot()
+    if len(runs) > len(_COLORS):
+        raise ValueError(f"{picture} has {len(runs)} runs, and there are {len(_COLORS)} colours; give some a `picture`")
     for color, run in zip(_COLORS, runs, strict=False):
         curves = [curve(file) for file in files(run)]
         frames = np.array(curves[0][0])
@@ -171,12 +176,12 @@ def draw(task: str, runs: list[dict[str, Any]]) -> None:
                 ha="center",
                 fontsize=8,
             )
-    axes.set(xlabel="thousand frames", ylabel="return", title=task)
+    axes.set(xlabel="thousand frames", ylabel="return", title=runs[0]["task"])
     axes.set_xlim(left=0)
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
     figure.legend(fontsize=8, frameon=False, loc="outside lower center", ncols=min(3, len(runs)))
-    name = task.replace("cup-catch from images", "cup-catch-pixels")
+    name = picture.replace("cup-catch from images", "cup-catch-pixels")
     figure.savefig(DATA / f"{name}.png", dpi=130)
 
 
