@@ -154,7 +154,9 @@ def draw(picture: str, runs: list[dict[str, Any]]) -> None:
     figure = Figure(figsize=(6.4, 3.6), layout="constrained", facecolor="white")
     axes = figure.add_subplot()
     if len(runs) > len(_COLORS):
-        raise ValueError(f"{picture} has {len(runs)} runs, and there are {len(_COLORS)} colours; give some a `picture`")
+        raise ValueError(
+            f"{picture} has {len(runs)} runs, and there are {len(_COLORS)} colours; give some a `picture`"
+        )
     for color, run in zip(_COLORS, runs, strict=False):
         curves = [curve(file) for file in files(run)]
         frames = np.array(curves[0][0])
