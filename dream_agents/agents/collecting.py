@@ -67,8 +67,10 @@ class CollectingAgent(OffPolicyAlgorithm):
             )
 
     def _forget_this_learning(self) -> None:
-        """Drop what belongs to one ``learn``, so that the agent can be copied and pickled."""
-        self._pace = self._callback = None
+        """Drop callbacks of one ``learn``, so that the agent can be copied and pickled."""
+        self._callback = None
+        if self._pace is not None:
+            self._pace.bar = None
 
     def _setup_learn(
         self,

@@ -185,8 +185,8 @@ def test_run_that_goes_on_before_a_damaged_checkpoint_keeps_its_own(two_checkpoi
     with pytest.warns(UserWarning, match=newest.name):
         resumed = DreamMPC.load_checkpoint(folder, device="cpu")
     resumed.learn(150, callback=CheckpointCallback(folder, 30, keep=1), reset_num_timesteps=False)
-    assert DreamMPC.load_checkpoint(folder, device="cpu").num_timesteps == 320
-    assert [path.name[-4:] for path in find_checkpoints(folder)] == ["0320", "0400"]
+    assert DreamMPC.load_checkpoint(folder, device="cpu").num_timesteps == 350
+    assert [path.name[-4:] for path in find_checkpoints(folder)] == ["0350", "0400"]
 
 
 def test_last_written_is_loaded_and_nothing_of_more_decisions_dropped(make_dream, tmp_path):

@@ -54,16 +54,22 @@ def golden_model(kind, checkout, tmp_path_factory):
     return model.eval()
 
 
-def make_recorded(golden, case):
-    """The planner of a case, and what it is asked to do in a decision: gradient steps and the choice."""
-    planner, seen = DreamPlanner(), {"steps": [], "choices": []}
+def make_case(golden, case):
+    """The planner of a case."""
+    planner = DreamPlanner()
     for name, key in OPTIONS.items():
         setattr(planner, name, golden[f"{case}/{key}"].item())
     planner.end_values = 2 if golden[f"{case}/pair"] else 99
+    return planner
+
+
+def recorded(planner):
+    """What a planner is asked to do in a decision from now on, also by its fast twin: gradient steps and the choice."""
+    seen = {"steps": [], "choices": []}
     ascend, choose = planner.ascend, planner.choose
     planner.ascend = lambda *args: seen["steps"].append([arg.clone() for arg in args]) or ascend(*args)
     planner.choose = lambda *args: seen["choices"].append(args[1].clone()) or choose(*args)
-    return planner, seen
+    return seen
 
 
 def replay_draws(golden, place, pair, num_values, monkeypatch):
@@ -89,9 +95,10 @@ def replay_draws(golden, place, pair, num_values, monkeypatch):
 def test_every_recorded_decision(golden, golden_model, case, fast, monkeypatch):
     if fast and not enabled():
         pytest.skip("dream_agents.fast is switched off or not there")
-    planner, seen = make_recorded(golden, case)
+    planner = make_case(golden, case)
     model, runs = accelerated(golden_model, planner) if fast else (golden_model, planner)
     assert (runs is not planner) == fast
+    seen = recorded(planner)
     memory = planner.initial_memory(golden_model, 1)
     for t in range(3):
         place = f"{case}/{t}"
