@@ -86,7 +86,7 @@ def commands() -> str:
     parts = []
     for run in runs_of_page():
         caveat = f": {run['caveat']}" if "caveat" in run else ""
-        size = "" if run["agent"] == "SAC" else " --model-size 1M"
+        size = "" if run["agent"].startswith("SAC") else " --model-size 1M"
         words = f"dream-agents train {run['command']}{size} --seed {seeds(run)}".split(" --")
         lines, line = [], words[0]
         for word in words[1:]:
@@ -182,7 +182,8 @@ def draw(picture: str, runs: list[dict[str, Any]]) -> None:
     axes.set_xlim(left=0)
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
-    figure.legend(fontsize=8, frameon=False, loc="outside lower center", ncols=min(3, len(runs)))
+    columns = min(3, len(runs), 110 // max(len(run["agent"]) for run in runs))
+    figure.legend(fontsize=8, frameon=False, loc="outside lower center", ncols=columns)
     name = picture.replace("cup-catch from images", "cup-catch-pixels")
     figure.savefig(DATA / f"{name}.png", dpi=130)
 
