@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import shutil
 from pathlib import Path
 
@@ -60,11 +61,11 @@ SLOW = {"docs/experiments.md"}
 
 
 def short(command: list[str]) -> list[str]:
-    """The command as this test runs it; no option of these contains a space."""
-    text = " ".join(command).removeprefix(".venv/bin/")
+    """The command as this test runs it."""
+    text = shlex.join(command).removeprefix(".venv/bin/")
     for pattern, replacement in READ_AS:
         text = re.sub(pattern, replacement, text)
-    return text.split()
+    return shlex.split(text)
 
 
 def of_a_page(page: str) -> list[tuple[Block, list[str]]]:
