@@ -62,12 +62,12 @@ def save(
         agent learned in a ``VecNormalize``
     """
     from dream_agents.agents.base import WorldModelAgent
+    from dream_agents.agents.task import observation_normalizer
     from dream_agents.wrappers import resolve
 
     if not isinstance(model, WorldModelAgent):
         raise ZooError(f"the zoo stores world-model agents, not a {type(model).__name__}; use its own save()")
-    normalized = model.get_vec_normalize_env()
-    if normalized is not None and normalized.norm_obs:
+    if observation_normalizer(model) is not None:
         raise ZooError(
             "the agent learned on observations that VecNormalize brought to another scale, and an entry has no "
             "statistics for that; learn without VecNormalize(norm_obs=True), or keep the agent by its own save()"

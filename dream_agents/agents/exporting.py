@@ -18,7 +18,7 @@ from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.vec_env import VecEnv
 
 from dream_agents.agents.policy import WorldModelPolicy
-from dream_agents.agents.task import TrainingTask
+from dream_agents.agents.task import TrainingTask, observation_normalizer
 from dream_agents.models.packing import ObsShape
 from dream_agents.versions import package_versions
 from dream_agents.wrappers.keyed import unkeyed
@@ -92,7 +92,7 @@ class ExportingAgent(OffPolicyAlgorithm):
         file = target(path, format)
         if n_envs < 1 or observations < 1:
             raise ValueError(f"n_envs={n_envs}, observations={observations}: at least 1 of each is needed")
-        if self._vec_normalize_env is not None and self._vec_normalize_env.norm_obs:
+        if observation_normalizer(self) is not None:
             warnings.warn(
                 "it learned on observations that VecNormalize brought to another scale, which the file does not: "
                 "give its Controller what VecNormalize.normalize_obs gives, or learn without VecNormalize",

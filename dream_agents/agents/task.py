@@ -14,7 +14,7 @@ import numpy as np
 from gymnasium import spaces
 from stable_baselines3.common.noise import ActionNoise, NormalActionNoise
 from stable_baselines3.common.type_aliases import Schedule
-from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_normalize
+from stable_baselines3.common.vec_env import VecEnv, VecNormalize, unwrap_vec_normalize
 
 from dream_agents.agents.observations import is_image_space
 from dream_agents.models.packing import ObsShape
@@ -169,6 +169,12 @@ def _images(space: spaces.Space[Any]) -> Iterator[tuple[str, spaces.Box]]:
         if path and is_image_space(part) and is_picture(part):
             assert isinstance(part, spaces.Box)
             yield name_of(path), part
+
+
+def observation_normalizer(agent: Any) -> VecNormalize | None:
+    """The ``VecNormalize`` that brings an agent's observations to another scale; None where none does."""
+    env: VecNormalize | None = getattr(agent, "_vec_normalize_env", None)
+    return env if env is not None and env.norm_obs else None
 
 
 def check_normalization(env: VecEnv, shape: ObsShape) -> None:

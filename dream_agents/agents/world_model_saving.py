@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -20,10 +21,7 @@ from dream_agents.wrappers.make import EnvLike
 #: keyword arguments that the weights decide
 _FIXED = ("backbone", "model_size", "model_kwargs", "episodic")
 #: keyword arguments that are checked as the constructor checks them
-_NUMBERS = (
-    *("n_steps", "batch_size", "learning_rate", "train_freq", "learning_starts"),
-    *("tau", "gamma", "buffer_size", "seed"),
-)
+_NUMBERS = tuple(inspect.signature(check_numbers).parameters)
 #: attributes that the first decisions after loading make again
 _NOT_SAVED = (
     "_learner",

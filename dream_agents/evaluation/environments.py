@@ -100,8 +100,10 @@ def _normalized_as_learned(model: BaseAlgorithm, env: VecEnv) -> VecEnv:
     """Show the agent observations as its ``VecNormalize`` does, with its statistics; rewards stay as they are."""
     from stable_baselines3.common.vec_env import VecNormalize
 
-    learned = getattr(model, "_vec_normalize_env", None)
-    if learned is None or not learned.norm_obs:
+    from dream_agents.agents.task import observation_normalizer
+
+    learned = observation_normalizer(model)
+    if learned is None:
         return env
     options = {name: getattr(learned, name) for name in ("clip_obs", "epsilon", "norm_obs_keys")}
     wrapped = VecNormalize(env, training=False, norm_reward=False, **options)

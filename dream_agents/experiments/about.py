@@ -77,17 +77,20 @@ def write_about(experiment: Experiment, folder: Path, invocation: Mapping[str, A
 
 
 def refuse_less(jobs: list[Job], folder: Path) -> None:
-    """Refuse fewer frames than runs have: their results would pass for those of shorter runs.
+    """Refuse fewer frames than runs have: their results would pass for results of shorter runs.
 
     :raises ValueError: for a run of the folder that has made more decisions than it is asked for now
     """
     if not (folder / ABOUT).is_file():
         return
     before, frames = experiment_in(folder).frames, jobs[0].experiment.frames
+    if frames >= before:
+        return
     for job in jobs:
-        if frames < before and job.settings is not None and job.decisions_made() > job.settings.decisions:
+        made = job.decisions_made()
+        if job.settings is not None and made > job.settings.decisions:
             raise ValueError(
-                f"{job.run} has made {job.decisions_made()} decisions, more than those of {frames} frames; choose "
+                f"{job.run} has made {made} decisions, more than those of {frames} frames; choose "
                 f"another folder, or {before} frames as before"
             )
 
@@ -118,7 +121,7 @@ def _variants(experiment: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def _differences(before: Mapping[str, Any], asked: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
-    """What makes results of one experiment others than those of the other: its name, before and now.
+    """What makes two experiments' results different ones: its name, before and now.
 
     More seeds, tasks, frames, episodes, agents and planners, and another report, go with what is there.
     """

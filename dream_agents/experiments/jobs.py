@@ -210,10 +210,9 @@ def check_jobs(experiment: Experiment) -> None:
     """
     from dream_agents.planners import make_planner
     from dream_agents.registry import agents
-    from dream_agents.wrappers import describe
 
     for task in experiment.tasks:
-        describe(task)
+        _action_repeat(task)
     named = set()
     for name, planner in experiment.planners.items():
         if planner.planner is None:
@@ -238,7 +237,10 @@ def check_jobs(experiment: Experiment) -> None:
 
 @functools.cache
 def _action_repeat(task: str) -> int:
-    """Frames a decision; kept, since an environment is made to tell, and progress is shown every second."""
+    """Frames a decision; kept, since an environment is made to tell, and progress is shown every second.
+
+    :raises ValueError: for an unknown task
+    """
     from dream_agents.wrappers import describe
 
     return describe(task).action_repeat or 1

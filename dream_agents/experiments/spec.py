@@ -6,7 +6,7 @@ import dataclasses
 import inspect
 import itertools
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -233,6 +233,11 @@ def agent_takes(agent: Any, keyword: str) -> bool:
     return any(keyword in inspect.signature(kind.__init__).parameters for kind in classes)
 
 
+def repeated(names: Sequence[str]) -> str | None:
+    """The first name that is there twice; None where each is there once."""
+    return next((name for name in names if names.count(name) > 1), None)
+
+
 def _planners(key: str, given: Any) -> Iterator[PlannerVariant]:
     where = f"planners.{key}"
     given = dict(_as_table(given, where))
@@ -336,10 +341,9 @@ def _check(experiment: Experiment) -> None:
             f"evaluation.every_frames = {experiment.evaluation.every_frames}: 0 for never, or more"
         )
     for where, variants in (("agents", experiment.agents), ("planners", experiment.planners)):
-        titles = [variant.title for variant in variants.values()]
-        twice = [title for title in titles if titles.count(title) > 1]
-        if twice:
-            raise ValueError(f"two {where} are called {twice[0]!r}: give each a label of its own")
+        twice = repeated([variant.title for variant in variants.values()])
+        if twice is not None:
+            raise ValueError(f"two {where} are called {twice!r}: give each a label of its own")
     for variant in experiment.agents.values():
         unknown = set(variant.planners or ()) - set(experiment.planners)
         if unknown:

@@ -46,6 +46,7 @@ class FastDecider(Decider):
 
     def __init__(self, model: WorldModel):
         super().__init__(model)
+        #: forward hooks, which somebody may put into the model at any time; twins and graphs would pass them by
         self._hooks = [
             hooks
             for module in model.modules()
@@ -69,7 +70,7 @@ class FastDecider(Decider):
         generator: torch.Generator,
     ) -> tuple[Plan, Memory]:
         """Plan as :meth:`Decider.plan`."""
-        graphs = obs.is_cuda and not self._is_called_as_it_is()
+        graphs = obs.is_cuda and not has_own_methods(self.model) and not any(self._hooks)
         graph = self._graph(obs, memory, planner, deterministic) if graphs else None
         if graph is not None:
             return graph(obs, memory, episode_start, generator)
@@ -108,7 +109,7 @@ class FastDecider(Decider):
 
     def fast_model(self) -> WorldModel:
         """The world model's faster twin, if it has one, with the weights that it has now."""
-        if not has_fast_model(self.model) or self._is_called_as_it_is():
+        if not has_fast_model(self.model) or any(self._hooks):
             return self.model
         if self._watch is None or not self._watch.same_places():
             self._watch, self._unpacked, self._packed = (
@@ -127,10 +128,6 @@ class FastDecider(Decider):
         if self._packed is None:
             self._packed = fast_model(self.model, pack=True)
         return self._packed
-
-    def _is_called_as_it_is(self) -> bool:
-        """Whether twins and graphs would pass by what somebody has put into the model."""
-        return has_own_methods(self.model) or any(self._hooks)
 
     def _graph(
         self, obs: Tensor, memory: Memory, planner: Planner, deterministic: bool

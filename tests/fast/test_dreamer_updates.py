@@ -14,6 +14,7 @@ from dream_agents.learners.dreamer_backbones import (
 from dream_agents.models.dreamer import DreamerSize
 from dream_agents.replay.stream import StreamBatch
 
+from .comparing import assert_alike, weights_of
 from .without_values import update_without_values
 
 BACKBONES = {"dreamerv3": DreamerBackbone, "dreamer": GaussianDreamerBackbone, "planet": PlaNetBackbone}
@@ -63,15 +64,6 @@ class Memory:
         parts = (observations, actions, rewards, is_first.roll(-1, 0), is_first)
         context = None if self.latents is None else self.latents[-1]
         return StreamBatch(*(part.to(self.device) for part in parts), context, self.remember)
-
-
-def weights_of(learner):
-    return [parameter.detach().clone() for parameter in learner.world_model.parameters()]
-
-
-def assert_alike(ours, theirs, **tolerance):
-    for one, other in zip(ours, theirs, strict=True):
-        torch.testing.assert_close(one, other, **tolerance)
 
 
 def test_fixed_tensors_give_the_same_updates_and_latents(kind):

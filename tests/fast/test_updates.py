@@ -14,6 +14,7 @@ from dream_agents.models import layers
 from dream_agents.models.tdmpc import TDMPCSize
 from dream_agents.replay import SequenceBatch
 
+from .comparing import assert_alike, weights_of
 from .without_values import update_without_values
 
 BACKBONES = {"tdmpc": TDMPC2Backbone, "bmpc": BMPCBackbone}
@@ -51,15 +52,6 @@ def make_batches(count, device="cpu", masked=False, obs_shape=(OBS,)):
         extra = {name: value.to(device) for name, value in extra.items()}
         made.append(batch._replace(extra=extra, mask=mask.to(device) if masked else None))
     return made
-
-
-def weights_of(learner):
-    return [parameter.detach().clone() for parameter in learner.world_model.parameters()]
-
-
-def assert_alike(ours, theirs, **tolerance):
-    for one, other in zip(ours, theirs, strict=True):
-        torch.testing.assert_close(one, other, **tolerance)
 
 
 @pytest.mark.parametrize("masked", [False, True])

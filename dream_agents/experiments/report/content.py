@@ -12,7 +12,7 @@ import numpy as np
 from dream_agents.experiments.jobs import Job, jobs_of
 from dream_agents.experiments.report.scores import metric_of, normalised, result_of
 from dream_agents.experiments.results import Row, collect
-from dream_agents.experiments.spec import Experiment
+from dream_agents.experiments.spec import Experiment, repeated
 
 #: parts of a report in their order, and whether a report has them unless its file says otherwise
 PARTS = {
@@ -145,11 +145,10 @@ def check_report(experiment: Experiment) -> tuple[list[Method], list[Published],
     :raises ValueError: for a column, a published row, a part or an option of one that makes no sense
     """
     methods, parts = _methods(experiment), _parts(experiment.report)
-    labels = [method.label for method in methods]
-    twice = [label for label in labels if labels.count(label) > 1]
-    if twice:
+    twice = repeated([method.label for method in methods])
+    if twice is not None:
         raise ValueError(
-            f"two columns of the report are called {twice[0]!r}: give each a label of its own in the experiment's "
+            f"two columns of the report are called {twice!r}: give each a label of its own in the experiment's "
             "file, and run it again; what is done stays"
         )
     sweep = experiment.report.get("sweep")
